@@ -1,0 +1,2 @@
+//! Headers in, header edits out.
+pub mod headers;

@@ -1,0 +1,2 @@
+//! Decisions: at the request, and revised at the end.
+pub mod outcome;
