@@ -8,8 +8,10 @@ mod build;
 mod draft;
 mod identity;
 pub mod limits;
+pub mod name;
 mod recipe;
 pub mod redact;
+pub mod status;
 
 pub use self::attributes::Attributes;
 pub use self::build::build;
