@@ -8,6 +8,8 @@ mod envelope;
 pub mod gzip;
 pub mod json;
 pub mod reply;
+#[cfg(test)]
+pub(crate) mod tests;
 mod trace;
 pub mod wire;
 mod zipkin;
