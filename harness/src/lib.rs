@@ -18,13 +18,17 @@ pub mod bootstrap;
 pub mod client;
 pub mod envoy;
 pub mod grpc;
+pub mod receiver;
 pub mod server;
+pub mod span;
 pub mod upstream;
 
 mod process;
 mod support;
 
 pub use self::envoy::{Envoy, envoy_binary};
+pub use self::receiver::Receiver;
+pub use self::span::ReceivedSpan;
 pub use self::support::{eventually, merge, run};
 pub use self::upstream::Upstream;
 

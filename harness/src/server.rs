@@ -172,7 +172,7 @@ async fn serve(stream: TcpStream, respond: Arc<Respond>) {
     let socket = stream.as_fd().try_clone_to_owned();
     let mut builder = Builder::new(TokioExecutor::new());
     // Generous limits: what is under test is the proxy in front, not this server.
-    builder.http1().max_headers(2048).max_buf_size(1 << 20).half_close(true).timer(TokioTimer::new());
+    builder.http1().max_headers(2048).max_buf_size(1 << 20).timer(TokioTimer::new());
     builder.http2().max_header_list_size(1 << 20).timer(TokioTimer::new());
     let service = service_fn(move |request| respond(request));
     let served = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).await;

@@ -2,6 +2,7 @@
 
 mod behaviour;
 
+pub(crate) use self::behaviour::respond;
 pub use self::behaviour::{
     break_mid_body, chunked, close, delayed, echo_headers, grpc, grpc_stream, grpc_trailers_only, header, never, reset,
     status, websocket_echo,
