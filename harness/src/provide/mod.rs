@@ -16,7 +16,10 @@ pub const KNOWN_ENVOYS: &[&str] =
     &["1.36.2", "1.36.3", "1.36.4", "1.37.0", "1.38.2", "1.38.3", "1.39.0", "1.39.1", "1.39.3", "1.40.0"];
 
 /// The oldest Envoy that the filter supports; an older one in a func-e installation is passed over.
-const OLDEST: (u32, u32, u32) = (1, 36, 0);
+const OLDEST: Number = (1, 36, 0);
+
+/// Major, minor, patch.
+type Number = (u32, u32, u32);
 
 /// What takes time while an Envoy is provided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,7 +143,7 @@ impl Places {
 }
 
 /// `1.38.3`, or `1.36.2.post1` as a Python package may say; the suffix does not count.
-fn parse_version(text: &str) -> Option<(u32, u32, u32)> {
+fn parse_version(text: &str) -> Option<Number> {
     let mut parts = text.split('.');
     let mut number = || parts.next().filter(|part| part.bytes().all(|byte| byte.is_ascii_digit()))?.parse().ok();
     let version = (number()?, number()?, number()?);
@@ -155,7 +158,7 @@ fn parse_version(text: &str) -> Option<(u32, u32, u32)> {
 
 /// The absolute path, if it is a file that may be executed.
 fn check_program(path: &Path) -> Result<PathBuf> {
-    let metadata = path.metadata().context("no such file")?;
+    let metadata = path.metadata()?;
     if !metadata.is_file() {
         bail!("not a file");
     }

@@ -53,7 +53,7 @@ fn nothing(_: Progress) {}
 
 #[test]
 fn a_version_is_three_numbers_and_maybe_a_post_release() {
-    let table: &[(&str, Option<(u32, u32, u32)>, &str)] = &[
+    let table: &[(&str, Option<Number>, &str)] = &[
         ("1.40.0", Some((1, 40, 0)), "plain"),
         ("1.36.2.post1", Some((1, 36, 2)), "a second packaging of the same Envoy"),
         ("1.40", None, "a patch number is needed"),
@@ -81,7 +81,7 @@ fn envoy_bin_wins_but_must_be_a_program() {
     for (path, expected) in [
         (folder.file("plain", ""), "not executable"),
         (folder.0.clone(), "not a file"),
-        (folder.0.join("absent"), "no such file"),
+        (folder.0.join("absent"), "No such file"),
     ] {
         let error = format!("{:#}", with(&path).envoy(None, &nothing).unwrap_err());
         assert!(error.contains("ENVOY_BIN") && error.contains(expected), "{error}");
