@@ -23,6 +23,7 @@ mod attributes;
 mod collector;
 mod engine;
 mod headers;
+mod mesh;
 mod process;
 mod symbols;
 mod world;

@@ -4,6 +4,7 @@ use super::attributes::{Direction, EndFacts};
 use super::collector::{Cluster, End};
 use super::engine::{Fault, INTERNAL_FAILURE};
 use super::headers::HeaderMap;
+use super::mesh::Mesh;
 use super::process::Process;
 use super::world::World;
 use proxy_wasm::hostcalls;
@@ -259,4 +260,48 @@ fn workers_of_one_process_share_data_and_metrics_and_others_do_not() {
 
 fn texts(world: &World) -> Vec<String> {
     world.log(2).into_iter().map(|line| line.text).collect()
+}
+
+/// Writes down which listener a request went through, in the request, in the response and in shared data.
+struct Stamp;
+
+impl Context for Stamp {}
+
+impl HttpContext for Stamp {
+    fn on_http_request_headers(&mut self, _: usize, _: bool) -> Action {
+        let listener = self.get_property(vec!["xds", "listener_direction"]).expect("known")[0].to_string();
+        hostcalls::add_map_value(MapType::HttpRequestHeaders, "baggage", &listener).expect("add");
+        let (seen, cas) = hostcalls::get_shared_data("seen").expect("get");
+        let seen = [seen.unwrap_or_default(), listener.into_bytes()].concat();
+        hostcalls::set_shared_data("seen", Some(&seen), cas).expect("set");
+        Action::Continue
+    }
+
+    fn on_http_response_headers(&mut self, _: usize, _: bool) -> Action {
+        let (seen, _) = hostcalls::get_shared_data("seen").expect("get");
+        let seen = String::from_utf8(seen.unwrap_or_default()).expect("digits");
+        hostcalls::add_map_value(MapType::HttpResponseHeaders, "seen", &seen).expect("add");
+        Action::Continue
+    }
+}
+
+fn start_stamping() {
+    proxy_wasm::set_http_context(|_, _| Box::new(Stamp));
+}
+
+#[test]
+fn in_a_mesh_requests_carry_headers_through_applications_and_responses_do_not() {
+    let mesh = Mesh::with_filter(start_stamping, "")
+        .service("front", |hop| {
+            assert_eq!(hop.headers.all("baggage"), [b"2", b"1"], "the gateway's listener, then the own one");
+            let reply = hop.call_with("back", hop.copied());
+            assert_eq!(reply.headers.all("seen"), [b"1".to_vec(), b"12".to_vec()], "both workers of this sidecar meet");
+            reply.status
+        })
+        .service("back", |hop| {
+            assert_eq!(hop.headers.all("baggage"), [b"2", b"1", b"2", b"1"]);
+            503
+        });
+    let reply = mesh.request("front", &[(":method", "GET")]);
+    assert_eq!((reply.status, reply.headers.all("seen")), (503, vec![b"12".to_vec(), b"2".to_vec()]));
 }
