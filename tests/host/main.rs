@@ -1,7 +1,7 @@
 //! The filter in a world of our own: a native test binary that is the proxy-wasm host.
 //!
 //! [`symbols`] defines the `proxy_*` functions that the SDK and `src/host/abi.rs` import, [`engine`] answers them as Envoy
-//! does, and [`world`] drives the SDK's exported `proxy_on_*` functions as Envoy would. What is faked is Envoy; the SDK, its
+//! does, and [`world`] with [`contexts`] drives the SDK's exported `proxy_on_*` functions as Envoy would. What is faked is Envoy; the SDK, its
 //! dispatcher and the filter are the real ones.
 //!
 //! The SDK's dispatcher is thread-local, so **a thread is a VM**: each test has its own, tests run in parallel, and
@@ -21,6 +21,7 @@
 
 mod attributes;
 mod collector;
+mod contexts;
 mod engine;
 mod headers;
 mod mesh;
@@ -30,5 +31,5 @@ mod world;
 
 mod selftest;
 
-/// What `_initialize` does in the module.
+/// What `_initialize` does in the module. Nothing yet: the filter's host room is to come, and its tests with it.
 fn start_filter() {}

@@ -6,9 +6,10 @@
 
 use super::attributes::{Direction, EndFacts};
 use super::collector::ExportedSpan;
+use super::contexts::Stream;
 use super::headers::HeaderMap;
 use super::process::{Clock, Process};
-use super::world::{Stream, World};
+use super::world::World;
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
