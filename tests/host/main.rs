@@ -1,0 +1,35 @@
+//! The filter in a world of our own: a native test binary that is the proxy-wasm host.
+//!
+//! [`symbols`] defines the `proxy_*` functions that the SDK and `src/host/abi.rs` import, [`engine`] answers them as Envoy
+//! does, and [`world`] with [`contexts`] drives the SDK's exported `proxy_on_*` functions as Envoy would. What is faked is Envoy; the SDK, its
+//! dispatcher and the filter are the real ones.
+//!
+//! The SDK's dispatcher is thread-local, so **a thread is a VM**: each test has its own, tests run in parallel, and
+//! [`mesh`] gives each worker of each sidecar a thread. Worlds that share a [`process::Process`] are workers of one Envoy:
+//! they share shared data and metrics.
+
+#![allow(unsafe_code, reason = "the other side of a C ABI")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test that is wrong must fail loudly"
+)]
+#![allow(dead_code, reason = "the driver is a small library: not every test binary needs every part of it")]
+
+mod attributes;
+mod collector;
+mod contexts;
+mod engine;
+mod headers;
+mod mesh;
+mod process;
+mod symbols;
+mod world;
+
+mod selftest;
+
+/// What `_initialize` does in the module. Nothing yet: the filter's host room is to come, and its tests with it.
+fn start_filter() {}
