@@ -27,7 +27,7 @@ struct Writer<'c> {
 /// Adds all attributes that the conventions know and a proxy can.
 pub fn add<'a>(all: &mut Collector, call: &Call<'a>, once: &mut Once<'a>) {
     let mut out = Writer { all, stable: call.recipe.stable, old: call.recipe.old };
-    if call.draft.grpc {
+    if call.outcome.grpc {
         rpc(&mut out, call);
     } else {
         http(&mut out, call);
@@ -79,9 +79,9 @@ fn url(out: &mut Writer<'_>, call: &Call<'_>) {
     match call.kind {
         Kind::Server => {
             out.put("url.scheme", "http.scheme", Some(draft.scheme()));
-            out.put("url.path", "", Some(path));
+            out.put("url.path", "", Some(path).filter(|path| !path.is_empty()));
             out.put("url.query", "", query);
-            out.put("", "http.target", Some(target));
+            out.put("", "http.target", Some(target).filter(|target| !target.is_empty()));
         }
         Kind::Client => {
             let authority = safe_text(draft.authority(), MAX_ADDRESS);
