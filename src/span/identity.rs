@@ -105,6 +105,7 @@ fn resource(node: &Node<'_>, environment: &Environment, config: &Config) -> Vec<
         all.offer(key, Some(value.into()));
     }
     service(&mut all, node);
+    all.offer_text("envoy.node_id", node.leaf(&["id"]));
     kubernetes(&mut all, node);
     cloud(&mut all, node);
     all.offer_text("deployment.environment.name", node.annotation("deployment.environment.name"));
@@ -332,6 +333,7 @@ mod tests {
             ("service.namespace", "shop"),
             ("service.version", "v1"),
             ("service.instance.id", "shop.reviews-v1-abc.reviews"),
+            ("envoy.node_id", "sidecar~10.1.2.3~reviews-v1-abc.shop~shop.svc.cluster.local"),
             ("k8s.cluster.name", "east"),
             ("k8s.namespace.name", "shop"),
             ("k8s.pod.name", "reviews-v1-abc"),

@@ -116,6 +116,14 @@ fn rpc(out: &mut Writer<'_>, call: &Call<'_>) {
     // A status other than 200 is a proxy's, or no gRPC server's.
     let http = status::http_status(call.outcome).filter(|status| *status != 200);
     out.put("http.response.status_code", "http.status_code", http.map(i64::from));
+    // The two that Envoy's native tracer records (`grpc.timeout`, `grpc.content_type`), as metadata is recorded.
+    for (header, stable, old) in [
+        ("grpc-timeout", "rpc.request.metadata.grpc-timeout", "rpc.grpc.request.metadata.grpc-timeout"),
+        ("content-type", "rpc.request.metadata.content-type", "rpc.grpc.request.metadata.content-type"),
+    ] {
+        let value = call.header(Side::Request, header);
+        out.put(stable, old, value.map(|value| Value::Strings(vec![value])));
+    }
 }
 
 fn addresses(out: &mut Writer<'_>, call: &Call<'_>, peer: Option<&str>) {

@@ -54,6 +54,7 @@ const CALL: &[(&str, &str)] = &[
     (":authority", "cart:9090"),
     (":scheme", "http"),
     ("content-type", "application/grpc"),
+    ("grpc-timeout", "1S"),
 ];
 
 impl Case {
@@ -226,6 +227,8 @@ fn grpc_spans_follow_the_rpc_conventions() {
             "rpc.system.name=grpc",
             "rpc.method=shop.v1.Cart/AddItem",
             "rpc.status_code=UNAVAILABLE",
+            "rpc.request.metadata.grpc-timeout=[1S]",
+            "rpc.request.metadata.content-type=[application/grpc]",
             "error.type=UNAVAILABLE",
             "server.address=cart",
             "server.port=#9090",
