@@ -11,6 +11,7 @@ pub mod reply;
 #[cfg(test)]
 pub(crate) mod tests;
 mod trace;
+mod wait;
 pub mod wire;
 mod zipkin;
 
