@@ -331,3 +331,17 @@ impl Queue {
         stats.set(Gauge::QueueSpans, self.spans);
     }
 }
+
+#[cfg(test)]
+impl Queue {
+    /// What is counted is what is there, but for what is under way; and the bound holds.
+    pub(super) fn check(&self) {
+        let batches = || std::iter::once(&self.open).chain(&self.waiting);
+        let (bytes, spans) = (batches().map(Batch::size).sum::<usize>(), batches().map(Batch::spans).sum::<usize>());
+        assert!(bytes <= self.bytes && spans as u64 <= self.spans && self.bytes <= self.limits.queue_bytes);
+        assert!(self.waiting.iter().all(|batch| batch.spans() > 0));
+        for section in batches().flat_map(|batch| &batch.sections) {
+            assert_eq!(section.ends.last().map_or(0, |end| *end as usize), section.bytes.len());
+        }
+    }
+}

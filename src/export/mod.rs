@@ -22,6 +22,8 @@ mod batch;
 mod events;
 pub mod stats;
 mod target;
+#[cfg(test)]
+mod tests;
 
 pub use self::batch::Class;
 pub use self::events::Event;
@@ -153,6 +155,11 @@ impl Exporter {
     /// How spans are written.
     pub fn encoding(&self) -> Encoding {
         self.target.encoding
+    }
+
+    /// What writes them, for rooms that encode on their own.
+    pub fn encoder(&self) -> &Encoder {
+        &self.encoder
     }
 
     /// The Envoy cluster that calls go to.
