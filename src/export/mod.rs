@@ -23,6 +23,7 @@ mod events;
 pub mod stats;
 mod target;
 #[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, reason = "an overflow fails the test, as it should")]
 mod tests;
 
 pub use self::batch::Class;

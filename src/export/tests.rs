@@ -539,7 +539,8 @@ fn a_call_is_addressed_and_cannot_be_traced() {
 
 #[test]
 fn clusters_and_authorities_follow_from_what_is_configured() {
-    let table: &[(Option<&str>, Option<&str>, Option<&str>, &str, &str)] = &[
+    type Row = (Option<&'static str>, Option<&'static str>, Option<&'static str>, &'static str, &'static str);
+    let table: &[Row] = &[
         (Some("o.ns.svc"), None, None, "outbound|4318||o.ns.svc", "o.ns.svc:4318"),
         (None, Some("collector_1"), None, "collector_1", "collector_1"),
         (None, Some("outbound|4318||o.ns.svc"), None, "outbound|4318||o.ns.svc", "o.ns.svc:4318"),

@@ -127,6 +127,7 @@ fn sextet(digit: u8) -> Option<u32> {
 }
 
 #[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, reason = "an overflow fails the test, as it should")]
 mod tests {
     use super::*;
     use proptest::prelude::*;
