@@ -44,16 +44,16 @@ fn life(world: &mut World) {
     world.unseen(Direction::Inbound, traced("01")).finish(EndFacts::default());
     world.tick_after(FLUSH);
     world.respond_all(503);
-    world.tick_after(Duration::from_secs(40));
+    world.tick_after(Duration::from_secs(3));
     for call in world.pending() {
         world.respond(call.token, &[(":status", "200"), ("a", "b")], b"\x0a\x00", &[("t", "v")]);
     }
     let open = world.request(Direction::Inbound, traced("01"));
     world.reconfigure(KEEP_ALL);
     open.finish(EndFacts::default());
-    world.tick_after(Duration::from_secs(10));
+    world.tick_after(Duration::from_secs(6));
     world.root().retire();
-    world.tick_after(Duration::from_secs(10));
+    world.tick_after(Duration::from_secs(6));
 }
 
 /// What is not a trace header goes on as it came.
