@@ -1,5 +1,4 @@
-//! sidespan: an Envoy proxy-wasm filter that makes a sidecar a correct, cheap tracer.
-
+//! sidespan
 pub mod config;
 pub mod context;
 pub mod export;

@@ -1,7 +1,13 @@
 //! Every problem of a configuration, with its path and a hint.
+//!
+//! Three passes, so that one bad value never hides another: the text becomes a tree ([`super::tree`]), the tree is fitted
+//! into the types ([`super::fit`]), and the typed configuration is checked for sense ([`super::sense`]).
 
-use super::Config;
+use super::{Config, fit, sense, settle, tree, warn};
 use std::fmt;
+
+/// Problems reported at most: enough to repair a file, bounded for a file that is something else altogether.
+pub(super) const MAX_PROBLEMS: usize = 64;
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,30 +16,144 @@ pub struct Problem {
     pub path: String,
     /// What is wrong.
     pub problem: String,
-    /// What to do about it.
+    /// What to do about it; may be empty.
     pub hint: String,
 }
 
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}: {} ({})",
-            if self.path.is_empty() { "pluginConfig" } else { &self.path },
-            self.problem,
-            self.hint
-        )
-    }
+/// Problems as they are found, and what was left out of the tree because of them.
+#[derive(Debug, Default)]
+pub struct Report {
+    problems: Vec<Problem>,
+    /// List elements that were left out: path of the list and original index.
+    lost: Vec<(String, usize)>,
+    /// Where something is missing only because of another problem.
+    shadows: Vec<String>,
 }
 
 /// Reads `pluginConfig`. Nothing at all is the default configuration (Istio sends an empty `pluginConfig` as nothing).
+/// Names of headers and hosts come back in lower case, as they are compared.
 ///
 /// # Errors
-/// Every problem found, in the order of the document.
+/// Every problem found (at most 64): first those of form, then those of sense.
 pub fn parse(json: &[u8]) -> Result<Config, Vec<Problem>> {
-    if json.iter().all(u8::is_ascii_whitespace) {
-        return Ok(Config::default());
+    let mut report = Report::default();
+    let config = tree::read(json, &mut report).and_then(|tree| fit::fit::<Config>(tree, &mut report));
+    if let Some(config) = &config {
+        sense::check(config, &mut report);
     }
-    serde_json::from_slice(json)
-        .map_err(|error| vec![Problem { path: String::new(), problem: error.to_string(), hint: String::new() }])
+    match config {
+        Some(mut config) if report.is_empty() => {
+            settle::settle(&mut config);
+            Ok(config)
+        }
+        _ => Err(report.into_problems()),
+    }
 }
+
+// === impl Config ===
+
+impl Config {
+    /// [`parse`].
+    ///
+    /// # Errors
+    /// Every problem found.
+    pub fn parse(json: &[u8]) -> Result<Self, Vec<Problem>> {
+        parse(json)
+    }
+
+    /// What is legal but probably not meant, or worth knowing: never a reason to refuse.
+    pub fn warnings(&self) -> Vec<Problem> {
+        let mut report = Report::default();
+        warn::check(self, &mut report);
+        report.into_problems()
+    }
+}
+
+// === impl Problem ===
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = if self.path.is_empty() { "pluginConfig" } else { &self.path };
+        write!(f, "{path}: {}", self.problem)?;
+        if self.hint.is_empty() { Ok(()) } else { write!(f, " ({})", self.hint) }
+    }
+}
+
+// === impl Report ===
+
+impl Report {
+    /// Records a problem; beyond 64 nothing is kept.
+    pub fn add(&mut self, path: &str, problem: impl Into<String>, hint: impl Into<String>) {
+        if self.problems.len() < MAX_PROBLEMS {
+            self.problems.push(Problem { path: path.to_owned(), problem: problem.into(), hint: hint.into() });
+        }
+    }
+
+    /// Records that something is missing at `path`, unless a member of it was itself a problem: what was left out because it
+    /// was wrong is not also missing.
+    pub fn absent(&mut self, path: &str, problem: impl Into<String>, hint: impl Into<String>) {
+        let known = self.problems.iter().map(|known| &known.path);
+        if known.chain(&self.shadows).any(|known| is_member(known, path)) {
+            self.shadows.push(path.to_owned());
+        } else {
+            self.add(path, problem, hint);
+        }
+    }
+
+    /// The path of element `index` of a list, counted as in the document: elements that were left out count too.
+    pub fn element(&self, list: &str, index: usize) -> String {
+        let mut lost: Vec<usize> = self.lost.iter().filter(|(path, _)| path == list).map(|(_, index)| *index).collect();
+        lost.sort_unstable();
+        let original = lost.iter().fold(index, |at, gone| if *gone <= at { at.saturating_add(1) } else { at });
+        format!("{list}[{original}]")
+    }
+
+    /// Notes that the element at `path` was left out of its list.
+    pub(super) fn lose(&mut self, path: &str) {
+        let parts = path.strip_suffix(']').and_then(|path| path.rsplit_once('['));
+        if let Some((list, Ok(index))) = parts.map(|(list, index)| (list, index.parse())) {
+            self.lost.push((list.to_owned(), index));
+        }
+    }
+
+    /// Whether something at or below `path` is wrong, so that what was read there is not all that was written.
+    pub(super) fn is_damaged(&self, path: &str) -> bool {
+        self.problems.iter().any(|known| {
+            known.path.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        })
+    }
+
+    /// Nothing is wrong.
+    pub fn is_empty(&self) -> bool {
+        self.problems.is_empty()
+    }
+
+    /// All that was recorded.
+    pub fn into_problems(self) -> Vec<Problem> {
+        self.problems
+    }
+}
+
+/// Whether `path` is a direct member of `parent`: `a.b` and `a["b.c"]` of `a`, not `a.b.c`.
+fn is_member(path: &str, parent: &str) -> bool {
+    let Some(rest) = path.strip_prefix(parent) else { return false };
+    let member = if parent.is_empty() { rest } else { rest.strip_prefix('.').unwrap_or(rest) };
+    let bracketed =
+        member.starts_with('[') && member.find(']').is_some_and(|end| end.saturating_add(1) == member.len());
+    let separated = parent.is_empty() || rest.starts_with('.');
+    !member.is_empty() && (bracketed || (separated && !member.contains(['.', '['])))
+}
+
+/// `path` and one of its members, quoted where the name is not a plain word: `resource["cloud.region"]`.
+pub fn member(path: &str, key: &str) -> String {
+    let plain = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
+    match (plain, path.is_empty()) {
+        (true, true) => key.to_owned(),
+        (true, false) => format!("{path}.{key}"),
+        (false, _) => format!("{path}[{key:?}]"),
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

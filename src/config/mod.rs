@@ -1,17 +1,31 @@
 //! `pluginConfig`: what an operator can say, in the words of Istio's Telemetry API wherever it has one.
 //!
-//! Every struct refuses unknown keys. [`Config::parse`] reports every problem with its path and a hint, never only the first.
+//! Every struct refuses unknown keys. [`Config::parse`] reports every problem with its path and a hint, never only the
+//! first; [`Config::warnings`] says what is legal but probably not meant. `null` for a member means that it is absent.
 
 mod check;
+mod fault;
+mod fit;
+mod names;
 mod pattern;
+mod rules;
+#[cfg(feature = "schema")]
+mod schema;
+mod sense;
+mod settle;
+mod tree;
 mod units;
+mod warn;
 
-pub use self::check::{Problem, parse};
+pub use self::check::{Problem, Report, member, parse};
+pub use self::fit::fit;
 pub use self::pattern::{PathPattern, PathTemplate, StringPattern};
 pub use self::units::{Bytes, Duration, Percentage, StatusPattern};
 
 use serde::Deserialize;
+use serde::de::{self, Deserializer, Visitor};
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// The whole of `pluginConfig`. The default, an empty object, propagates only: no exporter, nothing leaves the proxy.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
@@ -111,7 +125,7 @@ pub enum Compression {
 pub struct Zipkin {
     /// Fully qualified service name; becomes the Envoy cluster `outbound|<port>||<service>`.
     pub service: Option<String>,
-    /// Port of the service.
+    /// Port of the service, needed with it; usually 9411.
     pub port: Option<u16>,
     /// An Envoy cluster by name, instead of `service`.
     pub cluster: Option<String>,
@@ -159,9 +173,8 @@ pub struct Retry {
 }
 
 /// A resource attribute's value.
-#[derive(Clone, Debug, Deserialize, PartialEq)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(untagged)]
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(untagged))]
 pub enum Literal {
     /// Text.
     String(String),
@@ -450,6 +463,37 @@ pub struct Spans {
     pub max_attributes: u32,
     /// Longest attribute value, in characters.
     pub max_attribute_length: u32,
+}
+
+// === impl Literal ===
+
+// By hand, because serde's `untagged` would buffer the value and lose the reason of a misfit.
+impl<'de> Deserialize<'de> for Literal {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Scalar;
+        impl Visitor<'_> for Scalar {
+            type Value = Literal;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("text, a number, true or false")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Literal, E> {
+                Ok(Literal::String(text.to_owned()))
+            }
+            fn visit_bool<E: de::Error>(self, truth: bool) -> Result<Literal, E> {
+                Ok(Literal::Bool(truth))
+            }
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Literal, E> {
+                Ok(Literal::Int(number))
+            }
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Literal, E> {
+                Ok(i64::try_from(number).map_or(Literal::Double(number as f64), Literal::Int))
+            }
+            fn visit_f64<E: de::Error>(self, number: f64) -> Result<Literal, E> {
+                Ok(Literal::Double(number))
+            }
+        }
+        deserializer.deserialize_any(Scalar)
+    }
 }
 
 // === impl Default: the one place of each default value ===

@@ -118,14 +118,6 @@ impl<'de> Deserialize<'de> for Bytes {
             fn visit_u64<E: de::Error>(self, bytes: u64) -> Result<Bytes, E> {
                 Ok(Bytes(bytes))
             }
-            // Istio hands numbers over as doubles.
-            fn visit_f64<E: de::Error>(self, bytes: f64) -> Result<Bytes, E> {
-                if bytes >= 0.0 && bytes.fract() == 0.0 && bytes < 1e15 {
-                    Ok(Bytes(bytes as u64))
-                } else {
-                    Err(E::invalid_value(de::Unexpected::Float(bytes), &self))
-                }
-            }
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Bytes, E> {
                 Bytes::parse(text).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
             }
@@ -163,9 +155,28 @@ impl Percentage {
 
 impl<'de> Deserialize<'de> for Percentage {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let percent = f64::deserialize(deserializer)?;
-        Self::new(percent)
-            .ok_or_else(|| de::Error::invalid_value(de::Unexpected::Float(percent), &"a percentage from 0 to 100"))
+        struct Share;
+        impl Share {
+            fn take<E: de::Error>(self, percent: f64, found: de::Unexpected<'_>) -> Result<Percentage, E> {
+                Percentage::new(percent).ok_or_else(|| E::invalid_value(found, &self))
+            }
+        }
+        impl Visitor<'_> for Share {
+            type Value = Percentage;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a percentage from 0 to 100")
+            }
+            fn visit_f64<E: de::Error>(self, percent: f64) -> Result<Percentage, E> {
+                self.take(percent, de::Unexpected::Float(percent))
+            }
+            fn visit_u64<E: de::Error>(self, percent: u64) -> Result<Percentage, E> {
+                self.take(percent as f64, de::Unexpected::Unsigned(percent))
+            }
+            fn visit_i64<E: de::Error>(self, percent: i64) -> Result<Percentage, E> {
+                self.take(percent as f64, de::Unexpected::Signed(percent))
+            }
+        }
+        deserializer.deserialize_any(Share)
     }
 }
 
@@ -182,10 +193,14 @@ impl StatusPattern {
 
     /// `503` or `5xx`.
     pub fn parse(text: &str) -> Option<Self> {
-        if let Some(class) = text.strip_suffix("xx") {
-            return class.parse().ok().filter(|class| (1..=5).contains(class)).map(Self::Class);
+        // `parse` of std would take a sign.
+        if !text.starts_with(|first: char| first.is_ascii_digit()) {
+            return None;
         }
-        text.parse().ok().filter(|status| (100..=599).contains(status)).map(Self::Exact)
+        if let Some(class) = text.strip_suffix("xx") {
+            return class.parse().ok().filter(|class| text.len() == 3 && (1..=5).contains(class)).map(Self::Class);
+        }
+        text.parse().ok().filter(|status| text.len() == 3 && (100..=599).contains(status)).map(Self::Exact)
     }
 }
 
@@ -198,15 +213,105 @@ impl<'de> Deserialize<'de> for StatusPattern {
                 f.write_str("an HTTP status such as 503 or \"503\", or a class such as \"5xx\"")
             }
             fn visit_u64<E: de::Error>(self, status: u64) -> Result<StatusPattern, E> {
-                self.visit_str(&status.to_string())
-            }
-            fn visit_f64<E: de::Error>(self, status: f64) -> Result<StatusPattern, E> {
-                self.visit_str(&status.to_string())
+                StatusPattern::parse(&status.to_string())
+                    .ok_or_else(|| E::invalid_value(de::Unexpected::Unsigned(status), &self))
             }
             fn visit_str<E: de::Error>(self, text: &str) -> Result<StatusPattern, E> {
                 StatusPattern::parse(text).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
             }
         }
         deserializer.deserialize_any(Pattern)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_numbers_with_units() {
+        let table: &[(&str, Option<u64>, &str)] = &[
+            ("10s", Some(10_000_000_000), "seconds"),
+            ("250ms", Some(250_000_000), "milliseconds"),
+            ("1.5s", Some(1_500_000_000), "a fraction"),
+            ("1m30s", Some(90_000_000_000), "two units"),
+            ("2h", Some(7_200_000_000_000), "hours"),
+            ("100us", Some(100_000), "microseconds"),
+            ("7ns", Some(7), "nanoseconds"),
+            ("0", Some(0), "zero needs no unit"),
+            ("0s", Some(0), "zero with a unit"),
+            ("10", None, "no unit"),
+            ("", None, "nothing"),
+            ("s", None, "no number"),
+            ("10 s", None, "a blank"),
+            ("-1s", None, "a sign"),
+            ("1d", None, "days are not known to Go either"),
+            ("1.2.3s", None, "two points"),
+            (".s", None, "a point alone"),
+            ("1e3s", None, "an exponent"),
+            ("10S", None, "upper case"),
+            ("99999999999999999999999h", None, "beyond what fits"),
+        ];
+        for (text, expected, why) in table {
+            assert_eq!(Duration::parse(text).map(Duration::as_nanos), *expected, "{text:?}: {why}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_whole_numbers_with_units() {
+        let table: &[(&str, Option<u64>)] = &[
+            ("4096", Some(4096)),
+            ("512KiB", Some(524_288)),
+            ("4 MiB", Some(4_194_304)),
+            ("4Mi", Some(4_194_304)),
+            ("1GiB", Some(1 << 30)),
+            ("1MB", Some(1_000_000)),
+            ("1G", Some(1_000_000_000)),
+            ("0", Some(0)),
+            ("", None),
+            ("MiB", None),
+            ("-1", None),
+            ("1.5MiB", None),
+            ("4mib", None),
+            ("18446744073709551615GiB", None),
+            ("99999999999999999999", None),
+        ];
+        for (text, expected) in table {
+            assert_eq!(Bytes::parse(text).map(|bytes| bytes.0), *expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn statuses_are_three_digits_or_a_class() {
+        let table: &[(&str, Option<StatusPattern>)] = &[
+            ("503", Some(StatusPattern::Exact(503))),
+            ("100", Some(StatusPattern::Exact(100))),
+            ("5xx", Some(StatusPattern::Class(5))),
+            ("600", None),
+            ("99", None),
+            ("0503", None),
+            ("+50", None),
+            ("+5xx", None),
+            ("6xx", None),
+            ("xx", None),
+            ("5XX", None),
+            ("5x", None),
+            ("", None),
+        ];
+        for (text, expected) in table {
+            assert_eq!(StatusPattern::parse(text), *expected, "{text:?}");
+        }
+        assert!(StatusPattern::Class(5).matches(599) && !StatusPattern::Class(5).matches(499));
+        assert!(StatusPattern::Exact(503).matches(503) && !StatusPattern::Exact(503).matches(500));
+    }
+
+    #[test]
+    fn percentages_are_0_to_100() {
+        for (percent, valid) in
+            [(0.0, true), (100.0, true), (0.01, true), (-0.1, false), (100.1, false), (f64::NAN, false)]
+        {
+            assert_eq!(Percentage::new(percent).is_some(), valid, "{percent}");
+        }
+        assert_eq!(Percentage::new(25.0).map(Percentage::probability), Some(0.25));
     }
 }

@@ -1,1 +1,440 @@
-//! export
+//! What leaves and when: spans in, export calls out, every span accounted for.
+//!
+//! The [`Exporter`] does nothing by itself. The host pushes sealed spans, polls it on each tick (and after each reply) for calls
+//! to make, and tells it what became of them:
+//!
+//! ```text
+//! push ──▶ open batch ──(count, bytes, delay)──▶ waiting ──poll──▶ under way ──dispatched, reply──▶ exported
+//!                                                   ▲                  │
+//!                                                   └── retryable ─────┴──▶ dropped, by reason
+//! ```
+//!
+//! **Memory.** Spans in all three places together take at most `queue.maxBytes`, bookkeeping included. On top come the
+//! reserve of the open batch (at most [`BATCH_BYTES`]) and, for the length of one host call, one framed request.
+//!
+//! **Delivery.** A request is sent again only after a failure that the OTLP specification calls retryable. Where an answer was
+//! lost after the receiver took the request, this is at least once; otherwise exactly once.
+//!
+//! **Account.** Spans kept = exported + dropped by reason + queued, after every call of every method.
+
+mod backoff;
+mod batch;
+mod events;
+pub mod stats;
+mod target;
+
+pub use self::batch::Class;
+pub use self::events::Event;
+pub use self::stats::{Counter, Gauge, Histogram, Stats};
+pub use self::target::{USER_AGENT, is_telemetry};
+pub use crate::otlp::reply::Reply;
+
+use self::backoff::{Backoff, Jitter};
+use self::batch::{Batch, Limits, Queue};
+use self::events::Events;
+use self::target::Target;
+use crate::config::{self, Compression};
+use crate::otlp::reply::{self, Failure, Verdict};
+use crate::otlp::{Encoder, Encoding, Envelope, SCOPE_VERSION, gzip};
+use crate::span::{Attribute, Span};
+use std::rc::Rc;
+
+/// Calls under way at once.
+pub const MAX_CALLS: usize = 4;
+
+/// Span bytes of one request, unless one span alone is larger. Far below the 4 MiB that gRPC servers take by default.
+pub const BATCH_BYTES: usize = 512 * 1024;
+
+/// A larger span is dropped.
+pub const SPAN_BYTES: usize = 1024 * 1024;
+
+/// Envoy answers each call in its timeout; one that is this much later is given up, so that its spans are not stuck.
+const GRACE_NS: u64 = 30_000_000_000;
+
+const MILLISECOND_NS: u64 = 1_000_000;
+
+/// Compresses with zlib (RFC 1950); `None` if that failed. Envoy's foreign function `compress`, in a closure of the host.
+pub type Compress<'a> = &'a mut dyn FnMut(&[u8]) -> Option<Vec<u8>>;
+
+/// An export call to make.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Send {
+    /// To be given to [`Exporter::dispatched`].
+    pub id: u64,
+    /// The Envoy cluster.
+    pub cluster: Rc<str>,
+    /// Pseudo-headers first.
+    pub headers: Vec<(String, String)>,
+    /// The request.
+    pub body: Vec<u8>,
+    /// Never zero.
+    pub timeout_ms: u32,
+}
+
+/// Why a call was not made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DispatchError {
+    /// `BadArgument`: Envoy has no such cluster (or found a header missing).
+    UnknownCluster,
+    /// `InternalFailure`: no endpoint, or an immediate failure; no callback will come.
+    NoHealthyHost,
+    /// Any other status of the host.
+    Other(u32),
+}
+
+/// What [`Exporter::push`] asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pushed {
+    /// A batch is full: do not wait for the ordinary tick.
+    pub flush_soon: bool,
+}
+
+/// Spans on their way to one receiver. One per root context, that is per worker and direction.
+#[derive(Debug)]
+pub struct Exporter {
+    target: Target,
+    encoder: Encoder,
+    envelope: Envelope,
+    queue: Queue,
+    calls: Vec<Call>,
+    next_id: u64,
+    backoff: Backoff,
+    jitter: Jitter,
+    max_elapsed_ns: u64,
+    failures_in_a_row: u32,
+    deadline_ns: Option<u64>,
+    stats: Stats,
+    events: Events,
+}
+
+/// A call that was polled and is not answered.
+#[derive(Debug)]
+struct Call {
+    id: u64,
+    /// What Envoy calls it; `None` until [`Exporter::dispatched`].
+    token: Option<u32>,
+    batch: Batch,
+    sent_ns: u64,
+    generation: u32,
+}
+
+// === impl Exporter ===
+
+impl Exporter {
+    /// `None` if `config` names no receiver. `seed` spreads retries; any random number.
+    pub fn new(config: &config::Exporter, resource: &[Attribute], seed: u64) -> Option<Self> {
+        let target = Target::new(config)?;
+        let queue_bytes = usize::try_from(config.queue.max_bytes.0).unwrap_or(usize::MAX);
+        let limits = Limits {
+            queue_bytes,
+            // A small queue still holds some batches: those under way and those that collect.
+            batch_bytes: BATCH_BYTES.min(queue_bytes / 4),
+            batch_spans: usize::try_from(config.batch.max_spans).unwrap_or(usize::MAX).max(1),
+            span_bytes: SPAN_BYTES.min(queue_bytes),
+            delay_ns: config.batch.delay.as_nanos(),
+        };
+        Some(Self {
+            encoder: Encoder::new(target.encoding, resource),
+            envelope: Envelope::new(target.encoding, resource, SCOPE_VERSION),
+            queue: Queue::new(limits),
+            calls: Vec::with_capacity(MAX_CALLS),
+            next_id: 0,
+            backoff: Backoff::new(&config.retry),
+            jitter: Jitter::new(seed),
+            max_elapsed_ns: config.retry.max_elapsed.as_nanos(),
+            failures_in_a_row: 0,
+            deadline_ns: None,
+            stats: Stats::new(),
+            events: Events::new(&target.cluster),
+            target,
+        })
+    }
+
+    /// How spans are written.
+    pub fn encoding(&self) -> Encoding {
+        self.target.encoding
+    }
+
+    /// The Envoy cluster that calls go to.
+    pub fn cluster(&self) -> &str {
+        &self.target.cluster
+    }
+
+    /// Appends everything of `span` but its trace state: a body for [`Self::push`], now or later.
+    pub fn encode(&self, span: &Span, body: &mut Vec<u8>) {
+        self.encoder.encode(span, body);
+    }
+
+    /// Takes a span that was kept: its body, and the value of its `tracestate` (empty for none). Never fails: what does not fit is
+    /// dropped, or drops what matters less, and is counted.
+    pub fn push(&mut self, body: &[u8], trace_state: &[u8], class: Class, now_ns: u64) -> Pushed {
+        let lost = self.stats.dropped();
+        let full = self.queue.push(&self.encoder, (body, trace_state), class, now_ns, &mut self.stats);
+        if self.stats.dropped() > lost {
+            self.events.queue_full(now_ns);
+        }
+        Pushed { flush_soon: full && self.may_call(now_ns) }
+    }
+
+    /// The next call to make. To be called until `None`, on each tick and after each reply; each call must be reported to
+    /// [`Self::dispatched`].
+    pub fn poll(&mut self, now_ns: u64, compress: Compress<'_>) -> Option<Send> {
+        self.give_up_lost_calls(now_ns);
+        if self.queue.expire(now_ns, self.max_elapsed_ns, &mut self.stats) == 0 {
+            self.notice_room();
+        }
+        if !self.may_call(now_ns) {
+            return None;
+        }
+        let batch = self.queue.next(now_ns, self.deadline_ns.is_some())?;
+        Some(self.send(batch, now_ns, compress))
+    }
+
+    /// What became of a [`Send`]: the host's token, or why there is none.
+    pub fn dispatched(&mut self, id: u64, result: Result<u32, DispatchError>, now_ns: u64) {
+        let Some(index) = self.calls.iter().position(|call| call.id == id) else { return };
+        let failure = match result {
+            Ok(token) => {
+                if let Some(call) = self.calls.get_mut(index) {
+                    call.token = Some(token);
+                }
+                return;
+            }
+            Err(DispatchError::UnknownCluster) => (Failure::UnknownCluster, String::new()),
+            Err(DispatchError::NoHealthyHost) => (Failure::NoHealthyHost, String::new()),
+            Err(DispatchError::Other(status)) => (Failure::Dispatch, format!("host status {status}")),
+        };
+        let call = self.remove_call(index);
+        self.fail(call, (failure.0, true), None, &failure.1, now_ns);
+    }
+
+    /// The answer to a call. False if `token` is not one of ours (any more): such an answer is ignored (trap 48).
+    pub fn reply(&mut self, token: u32, reply: &Reply<'_>, now_ns: u64) -> bool {
+        let Some(index) = self.calls.iter().position(|call| call.token == Some(token)) else { return false };
+        let call = self.remove_call(index);
+        let elapsed_ms = now_ns.saturating_sub(call.sent_ns) / MILLISECOND_NS;
+        self.stats.record(Histogram::ExportMs, elapsed_ms);
+        let now_s = now_ns / 1_000_000_000;
+        let verdict =
+            if self.target.grpc { reply::grpc(reply, now_s) } else { reply::http(self.target.encoding, reply, now_s) };
+        match verdict {
+            Verdict::Accepted { rejected, message } => self.succeed(&call, rejected, &message, now_ns),
+            Verdict::Failed { failure, retryable, wait_ns, message } => {
+                self.fail(call, (failure, retryable), wait_ns, &message, now_ns);
+            }
+        }
+        true
+    }
+
+    /// When [`Self::poll`] will have something to do, if nothing else happens; `None` if it will not. May lie in the past.
+    pub fn wake_at(&self) -> Option<u64> {
+        let gate = self.backoff.closed_until().unwrap_or(0);
+        let ready = match (self.queue.has_waiting(), self.deadline_ns) {
+            (true, _) => Some(gate),
+            (false, Some(_)) => self.queue.due_ns().map(|_| gate),
+            (false, None) => self.queue.due_ns().map(|due| due.max(gate)),
+        };
+        let ready = ready.filter(|_| self.calls.len() < MAX_CALLS);
+        let late = self.calls.iter().map(|call| self.lost_at(call)).min();
+        ready.into_iter().chain(late).min()
+    }
+
+    /// Shutdown begins: everything leaves at once, retries included, until `deadline_ns`. Backoff starts anew.
+    pub fn drain(&mut self, deadline_ns: u64) {
+        self.deadline_ns = Some(deadline_ns);
+        self.backoff.succeeded();
+    }
+
+    /// Whether nothing waits and nothing is under way.
+    pub fn is_idle(&self) -> bool {
+        self.queue.spans() == 0 && self.calls.is_empty()
+    }
+
+    /// The end: what is left is dropped and counted. Answers that still come are not ours any more.
+    pub fn abandon(&mut self) {
+        let mut left = self.queue.clear(&mut self.stats);
+        for call in std::mem::take(&mut self.calls) {
+            left = left.saturating_add(call.batch.spans() as u64);
+            self.queue.release(&call.batch, &mut self.stats);
+        }
+        self.stats.add(Counter::DroppedAbandoned, left);
+        self.show_calls();
+    }
+
+    /// The counters, also for rooms that have none of their own.
+    pub fn stats(&mut self) -> &mut Stats {
+        &mut self.stats
+    }
+
+    /// Lines for the log, since the last call.
+    pub fn take_events(&mut self) -> Vec<Event> {
+        self.events.take()
+    }
+
+    /// Bytes that count against `queue.maxBytes`, under way included.
+    pub fn queued_bytes(&self) -> usize {
+        self.queue.bytes()
+    }
+
+    /// Spans that wait or are under way.
+    pub fn queued_spans(&self) -> u64 {
+        self.queue.spans()
+    }
+
+    fn may_call(&self, now_ns: u64) -> bool {
+        let over = self.deadline_ns.is_some_and(|deadline| now_ns >= deadline);
+        !over && self.calls.len() < self.backoff.limit(now_ns, MAX_CALLS)
+    }
+
+    fn send(&mut self, mut batch: Batch, now_ns: u64, compress: Compress<'_>) -> Send {
+        let spans = batch.spans() as u64;
+        if batch.attempts > 0 {
+            self.stats.add(Counter::SpansRetried, spans);
+        }
+        batch.attempts = batch.attempts.saturating_add(1);
+        let (body, compression) = self.body(&batch, now_ns, compress);
+        let headers = self.target.headers(&mut self.jitter, compression);
+        self.stats.count(Counter::Calls);
+        self.stats.add(Counter::BytesSent, body.len() as u64);
+        self.stats.record(Histogram::BatchSpans, spans);
+        self.next_id = self.next_id.wrapping_add(1);
+        let id = self.next_id;
+        self.calls.push(Call { id, token: None, batch, sent_ns: now_ns, generation: self.backoff.generation() });
+        self.show_calls();
+        Send { id, cluster: Rc::clone(&self.target.cluster), headers, body, timeout_ms: self.target.timeout_ms }
+    }
+
+    /// The request, compressed if that is asked for and works, and the name of the compression.
+    fn body(&mut self, batch: &Batch, now_ns: u64, compress: Compress<'_>) -> (Vec<u8>, Option<&'static str>) {
+        let mut plain = Vec::new();
+        batch.frame(&self.envelope, &mut plain);
+        self.stats.add(Counter::BytesEncoded, plain.len() as u64);
+        let (message, compression) = match self.target.compression {
+            Compression::None => (plain, None),
+            Compression::Deflate => match compress(&plain) {
+                Some(zlib) => (zlib, Some("deflate")),
+                None => (self.uncompressed(plain, now_ns), None),
+            },
+            Compression::Gzip => match compress(&plain).and_then(|zlib| gzip::from_zlib(&zlib, &plain)) {
+                Some(gzip) => (gzip, Some("gzip")),
+                None => (self.uncompressed(plain, now_ns), None),
+            },
+        };
+        if self.target.grpc {
+            (grpc_frame(&message, compression.is_some()), compression)
+        } else {
+            (message, compression)
+        }
+    }
+
+    fn uncompressed(&mut self, plain: Vec<u8>, now_ns: u64) -> Vec<u8> {
+        self.stats.count(Counter::CompressionFailed);
+        self.events.not_compressed(now_ns);
+        plain
+    }
+
+    fn succeed(&mut self, call: &Call, rejected: u64, message: &str, now_ns: u64) {
+        let spans = call.batch.spans() as u64;
+        let rejected = rejected.min(spans);
+        self.stats.count(Counter::CallsSuccess);
+        self.stats.add(Counter::SpansExported, spans.saturating_sub(rejected));
+        self.stats.add(Counter::DroppedRejected, rejected);
+        if rejected > 0 || !message.is_empty() {
+            self.stats.count(Counter::CallsPartial);
+            self.events.rejected(rejected, message, now_ns);
+        }
+        self.queue.release(&call.batch, &mut self.stats);
+        self.backoff.succeeded();
+        self.failures_in_a_row = 0;
+        self.events.delivered(self.stats.dropped());
+        self.notice_room();
+    }
+
+    fn fail(
+        &mut self,
+        call: Call,
+        (failure, retryable): (Failure, bool),
+        wait_ns: Option<u64>,
+        message: &str,
+        now_ns: u64,
+    ) {
+        self.stats.count(counter(failure));
+        self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
+        let lost = self.stats.dropped();
+        if retryable {
+            // An unknown cluster will not appear soon: back off twice as fast.
+            let steps = if failure == Failure::UnknownCluster { 2 } else { 1 };
+            self.backoff.failed(now_ns, call.generation, steps, wait_ns, &mut self.jitter);
+        } else {
+            // The receiver is there: it is what was sent that it does not want.
+            self.backoff.succeeded();
+        }
+        if retryable && self.max_elapsed_ns > 0 {
+            self.queue.put_back(call.batch);
+            self.queue.expire(now_ns, self.max_elapsed_ns, &mut self.stats);
+        } else {
+            let reason = match (retryable, failure) {
+                (true, _) => Counter::DroppedRetryExhausted,
+                (false, Failure::TooLarge) => Counter::DroppedTooLarge,
+                (false, _) => Counter::DroppedNotRetryable,
+            };
+            self.stats.add(reason, call.batch.spans() as u64);
+            self.queue.release(&call.batch, &mut self.stats);
+        }
+        self.events.failed((failure, retryable), message, self.failures_in_a_row, lost, now_ns);
+    }
+
+    /// Envoy answers or fails every call; this is for the day when it does not.
+    fn give_up_lost_calls(&mut self, now_ns: u64) {
+        while let Some(index) = self.calls.iter().position(|call| now_ns >= self.lost_at(call)) {
+            let call = self.remove_call(index);
+            self.fail(call, (Failure::Reset, true), None, "no answer, not even a timeout", now_ns);
+        }
+    }
+
+    fn lost_at(&self, call: &Call) -> u64 {
+        let timeout = u64::from(self.target.timeout_ms).saturating_mul(MILLISECOND_NS);
+        call.sent_ns.saturating_add(timeout).saturating_add(GRACE_NS)
+    }
+
+    /// `index` must be one of `calls`.
+    fn remove_call(&mut self, index: usize) -> Call {
+        let call = self.calls.swap_remove(index);
+        self.show_calls();
+        call
+    }
+
+    fn show_calls(&mut self) {
+        self.stats.set(Gauge::CallsUnderWay, self.calls.len() as u64);
+    }
+
+    fn notice_room(&mut self) {
+        if self.queue.has_room() {
+            self.events.queue_has_room();
+        }
+    }
+}
+
+/// A gRPC message: compressed or not, length, message (gRPC over HTTP/2, "Length-Prefixed-Message").
+fn grpc_frame(message: &[u8], compressed: bool) -> Vec<u8> {
+    let mut out = Vec::with_capacity(message.len().saturating_add(5));
+    out.push(u8::from(compressed));
+    out.extend_from_slice(&(message.len() as u32).to_be_bytes());
+    out.extend_from_slice(message);
+    out
+}
+
+fn counter(failure: Failure) -> Counter {
+    match failure {
+        Failure::UnknownCluster => Counter::CallsUnknownCluster,
+        Failure::NoHealthyHost => Counter::CallsNoHost,
+        Failure::Refused => Counter::CallsRefused,
+        Failure::Timeout => Counter::CallsTimeout,
+        Failure::Reset => Counter::CallsReset,
+        Failure::Throttled => Counter::CallsThrottled,
+        Failure::Unavailable => Counter::CallsUnavailable,
+        Failure::TooLarge => Counter::CallsTooLarge,
+        Failure::Refusal => Counter::CallsRejected,
+        Failure::Dispatch => Counter::CallsNotDispatched,
+    }
+}

@@ -1,5 +1,8 @@
 //! What counts as an error, what counts as slow.
 
+use crate::config;
+use crate::sampling::threshold::Threshold;
+
 /// What is known of a request when it ends (or so far).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
@@ -20,3 +23,255 @@ pub struct Outcome {
 /// Envoy's `response.flags`: one bit each (`CoreResponseFlag` in `envoy/stream_info/stream_info.h`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ResponseFlags(pub u64);
+
+/// `sampling.errors`, ready to be asked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ErrorPolicy {
+    /// `None`: no error is kept for being one.
+    pub threshold: Option<Threshold>,
+    /// Every span from the root to the error.
+    pub whole_path: bool,
+    /// Late keeps a second and worker; `None`: no cap.
+    pub max_per_second: Option<u32>,
+    client_disconnect: bool,
+    /// Bit `status - 100` of 512.
+    http: [u64; 8],
+    /// Bit `code` of 32.
+    grpc: u32,
+}
+
+/// `sampling.slow`, ready to be asked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SlowPolicy {
+    /// `None`: no slow request is kept for being one.
+    pub threshold: Option<Threshold>,
+    /// At least this long is slow.
+    pub at_least_ns: u64,
+    /// Late keeps a second and worker; `None`: no cap.
+    pub max_per_second: Option<u32>,
+}
+
+// === impl ResponseFlags ===
+
+impl ResponseFlags {
+    /// Names by bit, as access logs print them (`ev:envoy/stream_info/stream_info.h`, `response_flag_utils`).
+    pub const NAMES: [&'static str; 30] = [
+        "LH", "UH", "UT", "LR", "UR", "UF", "UC", "UO", "NR", "DI", "FI", "RL", "UAEX", "RLSE", "DC", "URX", "SI",
+        "IH", "DPE", "UMSDR", "RFCF", "NFCF", "DT", "UPE", "NC", "OM", "DF", "DO", "DR", "UDO",
+    ];
+
+    /// The client went away.
+    pub const CLIENT_GONE: Self = Self(1 << 14 | 1 << 28);
+
+    /// Flags that mean the request was not served as it should be: no healthy or known upstream, timeouts, resets,
+    /// overload, protocol errors, missing configuration. Injected faults, rate limits, authorisation and the client's
+    /// own mistakes are answers, not failures: their status says what they are.
+    pub const FAILURE: Self = Self(
+        1 << 1
+            | 1 << 2
+            | 1 << 3
+            | 1 << 4
+            | 1 << 5
+            | 1 << 6
+            | 1 << 7
+            | 1 << 8
+            | 1 << 15
+            | 1 << 16
+            | 1 << 18
+            | 1 << 19
+            | 1 << 20
+            | 1 << 21
+            | 1 << 22
+            | 1 << 23
+            | 1 << 24
+            | 1 << 25
+            | 1 << 26
+            | 1 << 27
+            | 1 << 29,
+    );
+
+    /// Whether any of `other`'s bits is set.
+    pub fn any(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// The names of the bits that are set.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        Self::NAMES.iter().enumerate().filter(move |(bit, _)| self.0 >> bit & 1 == 1).map(|(_, name)| *name)
+    }
+
+    /// The flag of a name; nothing for a name that Envoy does not have.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::NAMES.iter().position(|known| *known == name).map(|bit| Self(1 << bit))
+    }
+
+    /// Both sets of flags.
+    pub fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+// === impl ErrorPolicy ===
+
+impl ErrorPolicy {
+    /// From the configuration.
+    pub fn new(config: &config::Errors) -> Self {
+        let mut http = [0u64; 8];
+        for status in 100..600u16 {
+            if config.http_status.iter().any(|pattern| pattern.matches(status)) {
+                let (word, bit) = place(status);
+                if let Some(word) = http.get_mut(word) {
+                    *word |= bit;
+                }
+            }
+        }
+        Self {
+            threshold: Threshold::from_probability(config.percentage.probability()),
+            whole_path: config.whole_path,
+            max_per_second: (config.max_per_second > 0).then_some(config.max_per_second),
+            client_disconnect: config.client_disconnect,
+            http,
+            grpc: config.grpc_status.iter().filter(|code| **code < 32).fold(0, |bits, code| bits | 1 << code),
+        }
+    }
+
+    /// Whether a request that has ended failed.
+    pub fn is_error(&self, outcome: &Outcome) -> bool {
+        if outcome.flags.any(ResponseFlags::CLIENT_GONE) && !outcome.flags.any(ResponseFlags::FAILURE) {
+            // Whatever was answered until then was not heard; a status that is an error was one all the same.
+            return self.client_disconnect || self.is_error_so_far(outcome);
+        }
+        outcome.http_status.is_none() || outcome.flags.any(ResponseFlags::FAILURE) || self.is_error_so_far(outcome)
+    }
+
+    /// Whether the answer that has begun is one of a failure; silence may still be broken.
+    pub fn is_error_so_far(&self, outcome: &Outcome) -> bool {
+        let grpc = outcome.grpc_status.is_some_and(|code| code > 31 || self.grpc >> code & 1 == 1);
+        grpc || outcome.http_status.is_some_and(|status| self.is_error_status(status))
+    }
+
+    fn is_error_status(&self, status: u16) -> bool {
+        let (word, bit) = place(status);
+        self.http.get(word).is_some_and(|word| word & bit != 0)
+    }
+}
+
+/// The word and the bit of a status; a status below 100 has none.
+fn place(status: u16) -> (usize, u64) {
+    match status.checked_sub(100) {
+        Some(index) => (usize::from(index / 64), 1 << (index % 64)),
+        None => (usize::MAX, 0),
+    }
+}
+
+// === impl SlowPolicy ===
+
+impl SlowPolicy {
+    /// From the configuration.
+    pub fn new(config: &config::Slow) -> Self {
+        Self {
+            threshold: Threshold::from_probability(config.percentage.probability()),
+            at_least_ns: config.threshold.as_nanos(),
+            max_per_second: (config.max_per_second > 0).then_some(config.max_per_second),
+        }
+    }
+
+    /// Whether it took, or has taken, too long.
+    pub fn is_slow(&self, outcome: &Outcome) -> bool {
+        outcome.duration_ns >= self.at_least_ns
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(http: u16, grpc: Option<u32>, flags: &[&str]) -> Outcome {
+        let flags =
+            flags.iter().filter_map(|name| ResponseFlags::named(name)).fold(ResponseFlags(0), ResponseFlags::union);
+        Outcome {
+            http_status: (http > 0).then_some(http),
+            grpc_status: grpc,
+            grpc: grpc.is_some(),
+            flags,
+            ..Outcome::default()
+        }
+    }
+
+    #[test]
+    fn errors_are_told_by_status_grpc_status_flags_and_silence() {
+        let policy = ErrorPolicy::new(&config::Errors::default());
+        let table: &[(u16, Option<u32>, &[&str], bool, &str)] = &[
+            (200, None, &[], false, "success"),
+            (404, None, &[], false, "the client's mistake"),
+            (404, None, &["NR"], true, "no route: nothing served it"),
+            (500, None, &[], true, "5xx"),
+            (503, None, &["UF"], true, "upstream refused"),
+            (0, None, &[], true, "no response at all"),
+            (0, None, &["DC"], false, "the client went away"),
+            (500, None, &["DC"], true, "it failed before the client went away"),
+            (0, None, &["DC", "UT"], true, "it timed out as well"),
+            (200, None, &["UC"], true, "reset after the headers"),
+            (429, None, &["RL"], false, "rate limited: an answer"),
+            (403, None, &["UAEX"], false, "denied: an answer"),
+            (200, Some(0), &[], false, "gRPC OK"),
+            (200, Some(5), &[], false, "NOT_FOUND is not in the default list"),
+            (200, Some(13), &[], true, "INTERNAL"),
+            (200, Some(14), &[], true, "UNAVAILABLE"),
+            (200, Some(99), &[], true, "a code that does not exist"),
+        ];
+        for (http, grpc, flags, expected, why) in table {
+            assert_eq!(policy.is_error(&outcome(*http, *grpc, flags)), *expected, "{why}");
+        }
+    }
+
+    #[test]
+    fn the_configuration_says_what_is_an_error() {
+        let config = config::Errors {
+            http_status: vec![config::StatusPattern::Exact(429), config::StatusPattern::Class(4)],
+            grpc_status: vec![5],
+            client_disconnect: true,
+            max_per_second: 0,
+            ..config::Errors::default()
+        };
+        let policy = ErrorPolicy::new(&config);
+        for (http, grpc, flags, expected) in [
+            (499, None, &[][..], true),
+            (500, None, &[], false),
+            (599, None, &[], false),
+            (200, Some(5), &[], true),
+            (200, Some(13), &[], false),
+            (0, None, &["DC"], true),
+        ] {
+            assert_eq!(policy.is_error(&outcome(http, grpc, flags)), expected, "{http} {grpc:?} {flags:?}");
+        }
+        assert_eq!(policy.max_per_second, None);
+    }
+
+    #[test]
+    fn before_the_end_silence_is_not_an_error() {
+        let policy = ErrorPolicy::new(&config::Errors::default());
+        assert!(!policy.is_error_so_far(&outcome(0, None, &[])));
+        assert!(policy.is_error_so_far(&outcome(502, None, &[])));
+    }
+
+    #[test]
+    fn flag_names_are_those_of_access_logs() {
+        assert_eq!(ResponseFlags(1 << 5 | 1 << 15).names().collect::<Vec<_>>(), ["UF", "URX"]);
+        assert_eq!(ResponseFlags::named("UDO"), Some(ResponseFlags(1 << 29)));
+        assert_eq!(ResponseFlags::named("XX"), None);
+    }
+
+    #[test]
+    fn slow_is_at_least_the_threshold() {
+        let config = config::Slow {
+            threshold: config::Duration::from_secs(1),
+            percentage: config::Percentage::all(),
+            max_per_second: 10,
+        };
+        let slow = SlowPolicy::new(&config);
+        for (duration_ns, expected) in [(999_999_999, false), (1_000_000_000, true), (u64::MAX, true)] {
+            assert_eq!(slow.is_slow(&Outcome { duration_ns, ..Outcome::default() }), expected);
+        }
+    }
+}

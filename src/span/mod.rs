@@ -1,6 +1,29 @@
 //! What one request becomes: a [`Span`], independent of any encoding.
+//!
+//! [`Recipe`] and [`Identity`] are made when the configuration is read, a [`Draft`] when a request comes in, and
+//! [`build`] turns them and what Envoy knows at the end into a [`Span`].
 
-use crate::context::SpanContext;
+pub mod attributes;
+mod build;
+mod captured;
+mod draft;
+mod envoy;
+mod identity;
+pub mod limits;
+pub mod name;
+mod recipe;
+pub mod redact;
+mod semconv;
+pub mod status;
+pub mod tags;
+
+pub use self::attributes::Attributes;
+pub use self::build::build;
+pub use self::draft::Draft;
+pub use self::identity::{Identity, Workload};
+pub use self::recipe::{Environment, Recipe};
+
+use crate::context::{Flags, SpanContext};
 use crate::id::{SpanId, TraceId};
 use std::borrow::Cow;
 
@@ -14,7 +37,7 @@ pub struct Span {
     /// What came in; `None` for a root.
     pub parent: Option<SpanId>,
     /// W3C flags of the span's own context: sampled is set on everything exported.
-    pub flags: crate::context::Flags,
+    pub flags: Flags,
     /// Low cardinality.
     pub name: String,
     /// Which side of the call.
@@ -84,6 +107,23 @@ pub struct Link {
     /// Why.
     pub attributes: Vec<Attribute>,
 }
+
+/// Which span of which trace: decided when the request came in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ids {
+    /// The trace.
+    pub trace_id: TraceId,
+    /// The id that was sent upstream.
+    pub span_id: SpanId,
+    /// What came in; `None` for a root.
+    pub parent: Option<SpanId>,
+    /// Flags of the exported span.
+    pub flags: Flags,
+    /// Other traces that the request also belongs to.
+    pub links: Vec<Link>,
+}
+
+// === impl Attribute, Value ===
 
 impl Attribute {
     /// From a name and anything that is a value.

@@ -1,1 +1,66 @@
-fn main() {}
+//! `cargo xtask`: the chores of sidespan, each one command from a fresh checkout.
+
+mod build;
+mod demo;
+mod envoy;
+mod leftovers;
+mod steps;
+mod target;
+mod test;
+mod wasm;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// The chores of sidespan. Each command does everything it needs, also in a fresh checkout: it builds the module, provides
+/// an Envoy, and cleans up after itself.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", disable_help_subcommand = true, after_help = ENVIRONMENT)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Build the release module at target/sidespan.wasm, without the exports that only cost time, and check its imports
+    Build,
+    /// Run all tests: unit, property, in-process host, documentation, real Envoy
+    Test(test::Arguments),
+    /// Print the path of an Envoy binary; download it once if this machine has none
+    Envoy(envoy::Arguments),
+    /// Start a three-service mesh with an Envoy beside each service, send it traffic, and print the traces
+    Demo(demo::Arguments),
+}
+
+const ENVIRONMENT: &str = "Environment:
+  ENVOY_BIN         the Envoy binary to use, instead of looking for one
+  SIDESPAN_WASM     the module that tests load, instead of target/sidespan.wasm (`test` sets it)
+  CARGO_TARGET_DIR  the folder to use instead of target/";
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Build => build::run(),
+        Command::Test(arguments) => test::run(&arguments),
+        Command::Envoy(arguments) => envoy::run(&arguments),
+        Command::Demo(arguments) => demo::run(&arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

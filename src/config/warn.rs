@@ -1,0 +1,136 @@
+//! What is legal but probably not meant: warnings, never a reason to refuse.
+
+use super::check::{Report, member};
+use super::names::is_sensitive;
+use super::{
+    Compression, Config, CustomTag, Dialect, Errors, Exporter, Protocol, Sampling, Spans, StatusPattern, Trust,
+};
+
+/// Everything worth knowing about `config`.
+pub(super) fn check(config: &Config, report: &mut Report) {
+    match &config.exporter {
+        Some(exporter) => check_exporter(exporter, report),
+        None if config.sampling != Sampling::default() || !config.custom_tags.is_empty() => report.add(
+            "exporter",
+            "is absent: contexts are propagated, but no span is made",
+            "give `exporter.otlp.service` to send spans",
+        ),
+        None => {}
+    }
+    check_captures(config, report);
+    check_propagation(config, report);
+    check_errors("sampling.errors", &config.sampling.errors, report);
+    for (index, rule) in config.sampling.rules.iter().enumerate() {
+        let path = format!("sampling.rules[{index}]");
+        if let Some(errors) = &rule.errors {
+            check_errors(&member(&path, "errors"), errors, report);
+        }
+        let same = |other: &&super::Rule| !rule.name.is_empty() && other.name == rule.name;
+        if config.sampling.rules.iter().take(index).find(same).is_some() {
+            report.add(
+                &member(&path, "name"),
+                format!("{:?} names two rules", rule.name),
+                "metrics cannot tell them apart",
+            );
+        }
+    }
+    check_templates(&config.spans, report);
+}
+
+fn check_exporter(exporter: &Exporter, report: &mut Report) {
+    let services = [
+        ("exporter.otlp.service", exporter.otlp.as_ref().and_then(|otlp| otlp.service.as_deref())),
+        ("exporter.zipkin.service", exporter.zipkin.as_ref().and_then(|zipkin| zipkin.service.as_deref())),
+    ];
+    for (path, service) in services {
+        if service.is_some_and(|service| !service.contains('.')) {
+            let hint = "Istio names its clusters by the full name: <service>.<namespace>.svc.cluster.local";
+            report.add(path, "is a short name", hint);
+        }
+    }
+    let Some(otlp) = &exporter.otlp else { return };
+    if otlp.protocol != Protocol::Grpc {
+        return;
+    }
+    if otlp.path != super::Otlp::default().path {
+        report.add("exporter.otlp.path", "has no effect with `protocol: grpc`", "leave it out");
+    }
+    if otlp.compression != Compression::None {
+        let hint = "Envoy frames gRPC messages itself, uncompressed: use http/protobuf to compress";
+        report.add("exporter.otlp.compression", "has no effect with `protocol: grpc`", hint);
+    }
+    if otlp.port == Some(4318) {
+        report.add(
+            "exporter.otlp.port",
+            "4318 is the usual port of OTLP over HTTP",
+            "OTLP over gRPC usually listens on 4317",
+        );
+    }
+}
+
+/// Credentials that would become attributes: legal, because the operator named them.
+fn check_captures(config: &Config, report: &mut Report) {
+    let lists = [
+        ("spans.requestHeaders", &config.spans.request_headers),
+        ("spans.responseHeaders", &config.spans.response_headers),
+    ];
+    for (path, list) in lists {
+        for (index, _) in list.iter().enumerate().filter(|(_, name)| is_sensitive(name)) {
+            warn_secret(&format!("{path}[{index}]"), report);
+        }
+    }
+    for (key, tag) in &config.custom_tags {
+        let (kind, tag) = match tag {
+            CustomTag::Header(tag) => ("header", tag),
+            CustomTag::ResponseHeader(tag) => ("responseHeader", tag),
+            CustomTag::ResponseTrailer(tag) => ("responseTrailer", tag),
+            _ => continue,
+        };
+        if is_sensitive(&tag.name) {
+            warn_secret(&format!("{}.{kind}.name", member("customTags", key)), report);
+        }
+    }
+}
+
+fn warn_secret(path: &str, report: &mut Report) {
+    report.add(path, "captures a header that carries credentials", "whoever reads the traces reads them: leave it out");
+}
+
+fn check_propagation(config: &Config, report: &mut Report) {
+    let propagation = &config.propagation;
+    if propagation.inject.is_empty() {
+        let hint = "a request that comes in without a context leaves without one: name a format";
+        report.add("propagation.inject", "is empty", hint);
+    }
+    if propagation.extract.is_empty() && propagation.trust == Trust::Continue {
+        let hint = "no context is ever continued; `trust: ignore` says so plainly";
+        report.add("propagation.extract", "is empty", hint);
+    }
+    if propagation.extract.contains(&Dialect::B3) && propagation.extract.contains(&Dialect::B3Multi) {
+        report.add("propagation.extract", "has `b3` and `b3multi`", "`b3` reads both forms: leave `b3multi` out");
+    }
+}
+
+fn check_errors(path: &str, errors: &Errors, report: &mut Report) {
+    let success = |pattern: &StatusPattern| match pattern {
+        StatusPattern::Exact(status) => *status < 400,
+        StatusPattern::Class(class) => *class < 4,
+    };
+    for (index, _) in errors.http_status.iter().enumerate().filter(|(_, pattern)| success(pattern)) {
+        let path = format!("{path}.httpStatus[{index}]");
+        report.add(
+            &path,
+            "counts answers below 400 as errors",
+            "errors are kept whatever the rate: this may keep everything",
+        );
+    }
+}
+
+fn check_templates(spans: &Spans, report: &mut Report) {
+    for (index, template) in spans.path_templates.iter().enumerate() {
+        if template.as_str().contains("/:") {
+            let path = format!("spans.pathTemplates[{index}]");
+            report.add(&path, "takes `:name` literally", "write a placeholder as `{name}`");
+        }
+    }
+}

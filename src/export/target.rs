@@ -1,0 +1,184 @@
+//! Where calls go: Envoy cluster, headers, timeout; and how our own calls and other telemetry are told from traffic.
+
+use super::backoff::Jitter;
+use crate::config::{self, Compression, Protocol};
+use crate::otlp::Encoding;
+use std::rc::Rc;
+
+/// What every export call says it comes from.
+pub const USER_AGENT: &str = concat!("OTel-OTLP-Exporter-sidespan/", env!("CARGO_PKG_VERSION"));
+
+/// The gRPC method of OTLP traces.
+const GRPC_PATH: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+
+/// A receiver, as Envoy knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Target {
+    /// Name of the Envoy cluster.
+    pub(super) cluster: Rc<str>,
+    pub(super) encoding: Encoding,
+    pub(super) grpc: bool,
+    pub(super) compression: Compression,
+    /// Never zero: that would be for ever.
+    pub(super) timeout_ms: u32,
+    /// All that do not change from call to call.
+    headers: Vec<(String, String)>,
+}
+
+/// What OTLP and Zipkin receivers have in common.
+struct Address<'a> {
+    service: Option<&'a str>,
+    port: u16,
+    cluster: Option<&'a str>,
+    authority: Option<&'a str>,
+}
+
+// === impl Target ===
+
+impl Target {
+    /// `None` if the configuration names no receiver.
+    pub(super) fn new(config: &config::Exporter) -> Option<Self> {
+        match (&config.otlp, &config.zipkin) {
+            (Some(otlp), _) => Self::otlp(otlp),
+            (None, Some(zipkin)) => Self::zipkin(zipkin),
+            (None, None) => None,
+        }
+    }
+
+    fn otlp(otlp: &config::Otlp) -> Option<Self> {
+        let grpc = otlp.protocol == Protocol::Grpc;
+        let address = Address {
+            service: otlp.service.as_deref(),
+            port: otlp.port.unwrap_or(if grpc { 4317 } else { 4318 }),
+            cluster: otlp.cluster.as_deref(),
+            authority: otlp.authority.as_deref(),
+        };
+        let encoding = if otlp.protocol == Protocol::HttpJson { Encoding::Json } else { Encoding::Protobuf };
+        let timeout_ms = milliseconds(otlp.timeout);
+        let mut headers = address.headers(if grpc { GRPC_PATH } else { &otlp.path });
+        if grpc {
+            push(&mut headers, "content-type", "application/grpc");
+            push(&mut headers, "te", "trailers");
+            push(&mut headers, "grpc-timeout", &grpc_timeout(timeout_ms));
+        } else {
+            push(&mut headers, "content-type", encoding.content_type());
+        }
+        add_configured(&mut headers, otlp.headers.iter());
+        let cluster = address.cluster()?.into();
+        Some(Self { cluster, encoding, grpc, compression: otlp.compression, timeout_ms, headers })
+    }
+
+    fn zipkin(zipkin: &config::Zipkin) -> Option<Self> {
+        let address = Address {
+            service: zipkin.service.as_deref(),
+            port: zipkin.port.unwrap_or(9411),
+            cluster: zipkin.cluster.as_deref(),
+            authority: zipkin.authority.as_deref(),
+        };
+        let encoding = Encoding::Zipkin;
+        let mut headers = address.headers(&zipkin.path);
+        push(&mut headers, "content-type", encoding.content_type());
+        add_configured(&mut headers, zipkin.headers.iter());
+        let (cluster, timeout_ms) = (address.cluster()?.into(), milliseconds(zipkin.timeout));
+        Some(Self { cluster, encoding, grpc: false, compression: Compression::None, timeout_ms, headers })
+    }
+
+    /// The headers of one call. Its trace context is new and unsampled in both dialects, so that nobody on the way records it.
+    pub(super) fn headers(&self, jitter: &mut Jitter, compression: Option<&str>) -> Vec<(String, String)> {
+        let mut headers = Vec::with_capacity(self.headers.len().saturating_add(3));
+        headers.extend_from_slice(&self.headers);
+        if let Some(name) = compression {
+            push(&mut headers, if self.grpc { "grpc-encoding" } else { "content-encoding" }, name);
+        }
+        // Neither id may be zero.
+        let (high, low, span) = (jitter.next(), jitter.next() | 1, jitter.next() | 1);
+        headers.push(("traceparent".to_owned(), format!("00-{high:016x}{low:016x}-{span:016x}-00")));
+        push(&mut headers, "b3", "0");
+        headers
+    }
+}
+
+// === impl Address ===
+
+impl Address<'_> {
+    /// Istio's name of a service's cluster (`BuildSubsetKey`), or the name that was given.
+    fn cluster(&self) -> Option<String> {
+        match (self.cluster, self.service) {
+            (Some(cluster), _) if !cluster.is_empty() => Some(cluster.to_owned()),
+            (_, Some(service)) if !service.is_empty() => Some(format!("outbound|{}||{service}", self.port)),
+            _ => None,
+        }
+    }
+
+    /// A cluster's name may hold characters that HTTP/2 peers refuse in an authority, as `|` in Istio's (trap 22).
+    fn authority(&self) -> String {
+        let given = self.authority.map(str::to_owned).filter(|authority| !authority.is_empty());
+        given.or_else(|| self.service.map(|service| format!("{service}:{}", self.port))).unwrap_or_else(|| {
+            let cluster = self.cluster.unwrap_or_default();
+            let (start, host) = cluster.rsplit_once("||").unwrap_or(("", cluster));
+            let port = start.split('|').nth(1).map_or(String::new(), |port| format!(":{port}"));
+            let valid = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+            if !host.is_empty() && host.bytes().all(valid) { format!("{host}{port}") } else { "collector".to_owned() }
+        })
+    }
+
+    fn headers(&self, path: &str) -> Vec<(String, String)> {
+        let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+        let mut headers = Vec::new();
+        push(&mut headers, ":method", "POST");
+        push(&mut headers, ":path", &path);
+        push(&mut headers, ":authority", &self.authority());
+        push(&mut headers, "user-agent", USER_AGENT);
+        headers
+    }
+}
+
+/// Whether a request carries telemetry and so must not become telemetry itself: calls of sidespan anywhere in the mesh, and
+/// OTLP or Zipkin traffic of others. All values as they came, empty if absent.
+pub fn is_telemetry(path: &[u8], content_type: &[u8], user_agent: &[u8]) -> bool {
+    let path = path.split(|byte| *byte == b'?').next().unwrap_or_default();
+    let known_path =
+        [&b"/v1/traces"[..], b"/v1/metrics", b"/v1/logs", b"/api/v2/spans", b"/api/v1/spans"].contains(&path);
+    let otlp_agent = user_agent.starts_with(b"OTel-") || user_agent.starts_with(b"OpenTelemetry");
+    user_agent.starts_with(b"OTel-OTLP-Exporter-sidespan/")
+        || path.starts_with(b"/opentelemetry.proto.collector.")
+        || (known_path
+            && (otlp_agent || content_type.starts_with(b"application/x-protobuf") || path.starts_with(b"/api/")))
+}
+
+fn push(headers: &mut Vec<(String, String)>, name: &str, value: &str) {
+    headers.push((name.to_owned(), value.to_owned()));
+}
+
+/// The operator's headers, but for names that are ours and text that is no header (Envoy would refuse the whole call).
+fn add_configured<'a>(headers: &mut Vec<(String, String)>, configured: impl Iterator<Item = (&'a String, &'a String)>) {
+    const OURS: [&str; 9] = [
+        "host",
+        "traceparent",
+        "tracestate",
+        "b3",
+        "content-length",
+        "content-encoding",
+        "grpc-encoding",
+        "connection",
+        "transfer-encoding",
+    ];
+    for (name, value) in configured {
+        let name = name.to_ascii_lowercase();
+        let token = !name.is_empty()
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte));
+        let text = value.bytes().all(|byte| byte == b'\t' || (byte >= 0x20 && byte != 0x7f));
+        if token && text && !OURS.contains(&name.as_str()) && !headers.iter().any(|(taken, _)| *taken == name) {
+            push(headers, &name, value.trim());
+        }
+    }
+}
+
+fn milliseconds(timeout: config::Duration) -> u32 {
+    u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX).max(1)
+}
+
+/// gRPC allows eight digits (gRPC over HTTP/2, "Timeout").
+fn grpc_timeout(timeout_ms: u32) -> String {
+    if timeout_ms < 100_000_000 { format!("{timeout_ms}m") } else { format!("{}S", timeout_ms / 1000) }
+}

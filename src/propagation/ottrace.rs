@@ -1,0 +1,76 @@
+//! `ot-tracer-*` (OpenTracing's basic tracers; OpenTelemetry API, "OT Trace", deprecated).
+//!
+//! `ot-tracer-traceid` and `ot-tracer-spanid` are unpadded hex numbers, `ot-tracer-sampled` is `true` or `false` and
+//! absent means deferred. What we send has the right-most 16 digits of the trace id, as its readers expect.
+//! Baggage (`ot-baggage-*`) passes untouched.
+
+use super::scan::{Edits, Name, Scan, Seen};
+use super::{Extracted, Format, Outgoing, number};
+use crate::context::Sampled;
+use crate::id::{SpanId, TraceId};
+
+/// The context; `None` if ids or state are malformed.
+pub(super) fn extract(scan: &Scan<'_, '_>) -> Option<Extracted> {
+    let trace_id = TraceId::new(number::hex(scan.get(Name::OtTraceId).once()?, 32)?.to_be_bytes())?;
+    let span_id = number::hex(scan.get(Name::OtSpanId).once()?, 16)?;
+    let span_id = SpanId::from_u64(u64::try_from(span_id).ok()?)?;
+    let sampled = match scan.get(Name::OtSampled) {
+        Seen::Absent => Sampled::Defer,
+        sampled => state(sampled.once()?)?,
+    };
+    Some(Extracted::new(Format::OtTrace, trace_id, Some(span_id), sampled))
+}
+
+fn state(text: &[u8]) -> Option<Sampled> {
+    match text {
+        b"true" | b"1" => Some(Sampled::Accept),
+        b"false" | b"0" => Some(Sampled::Deny),
+        _ => None,
+    }
+}
+
+/// Writes the three headers. A trace id whose lower half is zero cannot be said in this format, so it is not.
+pub(super) fn write(outgoing: &Outgoing<'_>, edits: &mut Edits<'_, '_, '_>) {
+    let context = &outgoing.context;
+    let trace_id = format!("{:016x}", context.trace_id.low64());
+    let valid = context.trace_id.low64() != 0;
+    let sampled: Option<&[u8]> = outgoing.sampled.decision().map(|yes| if yes { &b"true"[..] } else { b"false" });
+    edits.put(Name::OtTraceId, valid.then_some(trace_id.as_bytes()));
+    edits.put(Name::OtSpanId, valid.then_some(&context.span_id.hex()));
+    edits.put(Name::OtSampled, sampled.filter(|_| valid));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Reading;
+    use super::super::tests_common::{headers, reading, show};
+    use super::*;
+
+    #[test]
+    fn the_headers_are_a_context_or_ignored() {
+        let short = "0000000000000000a3ce929d0e0e4736";
+        let table: &[(&str, &str, &str)] = &[
+            ("{t} {s} true", "{t} {s} accept", "128 bits"),
+            ("{t} {s} false", "{t} {s} deny", "not sampled"),
+            ("{t} {s}", "{t} {s} defer", "no state: deferred"),
+            ("a3ce929d0e0e4736 {s} true", "{short} {s} accept", "64 bits"),
+            ("a3ce929d0e0e4736 7 true", "{short} 0000000000000007 accept", "an unpadded span id"),
+            ("{t} {s} 1", "{t} {s} accept", "a digit"),
+            ("{t} {s} yes", "-", "bogus state"),
+            ("{t}0 {s} true", "-", "trace id too long"),
+            ("{t} {s}0 true", "-", "span id too long"),
+            ("qw {s} true", "-", "bogus trace id"),
+            ("{t} qw true", "-", "bogus span id"),
+            ("0 {s} true", "-", "zero trace id"),
+            ("{t} 0 true", "-", "zero span id"),
+            ("{t}", "-", "span id missing"),
+        ];
+        let names = ["ot-tracer-traceid", "ot-tracer-spanid", "ot-tracer-sampled"];
+        for (input, expected, why) in table {
+            let text: Vec<String> = names.iter().zip(input.split(' ')).map(|(n, v)| format!("{n}: {v}")).collect();
+            let text = show(&text.join("\n"));
+            let found = extract(&Scan::new(&headers(&text))).map(Reading::Context);
+            assert_eq!(reading(found), show(&expected.replace("{short}", short)), "{why}: {input}");
+        }
+    }
+}

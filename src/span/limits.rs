@@ -1,0 +1,158 @@
+//! How large a span may become: attributes, length of a value, size of the whole; what does not fit is counted.
+//!
+//! OpenTelemetry specification, "Attribute Limits": over the count, new keys are dropped and counted; over the length,
+//! text is cut on a character boundary (arrays: each element).
+
+use crate::span::{Attribute, Value};
+use std::borrow::Cow;
+
+/// Most bytes of keys and values of one span. 512 spans of a batch stay below the 4 MiB that gRPC receivers take by
+/// default in all but absurd cases, and one request cannot fill the queue.
+pub const MAX_SPAN_BYTES: usize = 32 * 1024;
+
+/// The limits of one configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Attributes of one span.
+    pub attributes: usize,
+    /// Characters of one value.
+    pub value_length: usize,
+}
+
+/// Attributes within the limits, with unique keys. What matters most must be added first.
+#[derive(Debug)]
+pub struct Collector {
+    limits: Limits,
+    attributes: Vec<Attribute>,
+    bytes: usize,
+    dropped: u32,
+}
+
+// === impl Limits ===
+
+impl Limits {
+    /// Most bytes of one value: a character has at most four.
+    pub fn value_bytes(&self) -> usize {
+        self.value_length.saturating_mul(4).min(MAX_SPAN_BYTES)
+    }
+}
+
+// === impl Collector ===
+
+impl Collector {
+    /// Empty.
+    pub fn new(limits: Limits) -> Self {
+        Self { limits, attributes: Vec::with_capacity(limits.attributes.min(40)), bytes: 0, dropped: 0 }
+    }
+
+    /// Adds an attribute, or replaces the value of one that has this key.
+    pub fn set(&mut self, key: impl Into<Cow<'static, str>>, value: impl Into<Value>) {
+        let (key, mut value) = (key.into(), value.into());
+        shorten(&mut value, self.limits.value_length);
+        let known = self.attributes.iter_mut().find(|attribute| attribute.key == key);
+        let freed = known.as_ref().map_or(0, |attribute| size(&attribute.key, &attribute.value));
+        let bytes = self.bytes.saturating_sub(freed).saturating_add(size(&key, &value));
+        if bytes > MAX_SPAN_BYTES || (known.is_none() && self.attributes.len() >= self.limits.attributes) {
+            self.dropped = self.dropped.saturating_add(1);
+            return;
+        }
+        self.bytes = bytes;
+        match self.attributes.iter_mut().find(|attribute| attribute.key == key) {
+            Some(attribute) => attribute.value = value,
+            None => self.attributes.push(Attribute { key, value }),
+        }
+    }
+
+    /// Adds an attribute that may be absent.
+    pub fn set_some(&mut self, key: impl Into<Cow<'static, str>>, value: Option<impl Into<Value>>) {
+        if let Some(value) = value {
+            self.set(key, value);
+        }
+    }
+
+    /// The attributes, and how many did not fit.
+    pub fn finish(self) -> (Vec<Attribute>, u32) {
+        (self.attributes, self.dropped)
+    }
+}
+
+fn shorten(value: &mut Value, limit: usize) {
+    match value {
+        Value::String(Cow::Owned(text)) => shorten_text(text, limit),
+        Value::Strings(texts) => texts.iter_mut().for_each(|text| shorten_text(text, limit)),
+        // Static texts are our own words.
+        Value::String(Cow::Borrowed(_)) | Value::Int(_) | Value::Bool(_) | Value::Double(_) => {}
+    }
+}
+
+fn shorten_text(text: &mut String, limit: usize) {
+    // Bytes are at least as many as characters: the usual value is not scanned.
+    if text.len() > limit
+        && let Some((end, _)) = text.char_indices().nth(limit)
+    {
+        text.truncate(end);
+    }
+}
+
+/// About what an attribute takes on the wire.
+fn size(key: &str, value: &Value) -> usize {
+    let value = match value {
+        Value::String(text) => text.len(),
+        Value::Strings(texts) => texts.iter().map(|text| text.len().saturating_add(4)).sum(),
+        Value::Int(_) | Value::Bool(_) | Value::Double(_) => 8,
+    };
+    key.len().saturating_add(value).saturating_add(8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn collector(attributes: usize, value_length: usize) -> Collector {
+        Collector::new(Limits { attributes, value_length })
+    }
+
+    #[test]
+    fn keys_are_unique_and_the_last_value_wins() {
+        let mut all = collector(8, 100);
+        all.set("a", 1);
+        all.set("b", true);
+        all.set("a".to_owned(), "new");
+        let (attributes, dropped) = all.finish();
+        assert_eq!(attributes, [Attribute::new("a", "new"), Attribute::new("b", true)]);
+        assert_eq!(dropped, 0);
+    }
+
+    #[test]
+    fn over_the_count_new_keys_are_dropped_and_counted_but_old_ones_still_change() {
+        let mut all = collector(2, 100);
+        for key in ["a", "b", "c", "d", "a"] {
+            all.set(key, format!("{key}!"));
+        }
+        let (attributes, dropped) = all.finish();
+        assert_eq!(attributes.len(), 2);
+        assert_eq!(dropped, 2);
+    }
+
+    #[test]
+    fn long_values_are_cut_in_characters_and_arrays_by_element() {
+        let mut all = collector(8, 3);
+        all.set("text", "äöüß".to_owned());
+        all.set("list", Value::Strings(vec!["abcd".to_owned(), "日本語文字".to_owned(), "x".to_owned()]));
+        let (attributes, _) = all.finish();
+        assert_eq!(attributes[0].value, "äöü".to_owned().into());
+        assert_eq!(attributes[1].value, Value::Strings(vec!["abc".to_owned(), "日本語".to_owned(), "x".to_owned()]));
+    }
+
+    #[test]
+    fn a_span_stays_below_its_total_size() {
+        let mut all = collector(128, 10_000);
+        for at in 0..10 {
+            all.set(format!("key{at}"), "x".repeat(9_000));
+        }
+        all.set("small", "still fits");
+        let (attributes, dropped) = all.finish();
+        assert_eq!((attributes.len(), dropped), (4, 7));
+        assert_eq!(attributes[3].key, "small");
+    }
+}

@@ -1,0 +1,311 @@
+//! Span status and `error.type`, by the rules of the semantic conventions (HTTP spans, "Status"; RPC, gRPC).
+//!
+//! Whether a span is *kept* as an error is another question (`sampling::outcome`), with its own configuration.
+
+use crate::sampling::outcome::{Outcome, ResponseFlags};
+use crate::span::{Kind, Status};
+use std::borrow::Cow;
+
+/// Status and the class of the error, which belong together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// Unset or error.
+    pub status: Status,
+    /// Of low cardinality: the status code, or Envoy's long name of the response flag.
+    pub error_type: Option<Cow<'static, str>>,
+}
+
+/// What explains an error.
+#[derive(Clone, Debug, Default)]
+pub struct Explanation {
+    /// `response.code_details`.
+    pub details: Option<String>,
+    /// `grpc-message`, decoded.
+    pub grpc_message: Option<String>,
+}
+
+/// Envoy's names of its response flags, short and long, by bit (`CoreResponseFlag`; `%RESPONSE_FLAGS%` and
+/// `%RESPONSE_FLAGS_LONG%` of the access log).
+const FLAGS: [(&str, &str); 30] = [
+    ("LH", "FailedLocalHealthCheck"),
+    ("UH", "NoHealthyUpstream"),
+    ("UT", "UpstreamRequestTimeout"),
+    ("LR", "LocalReset"),
+    ("UR", "UpstreamRemoteReset"),
+    ("UF", "UpstreamConnectionFailure"),
+    ("UC", "UpstreamConnectionTermination"),
+    ("UO", "UpstreamOverflow"),
+    ("NR", "NoRouteFound"),
+    ("DI", "DelayInjected"),
+    ("FI", "FaultInjected"),
+    ("RL", "RateLimited"),
+    ("UAEX", "UnauthorizedExternalService"),
+    ("RLSE", "RateLimitServiceError"),
+    ("DC", "DownstreamConnectionTermination"),
+    ("URX", "UpstreamRetryLimitExceeded"),
+    ("SI", "StreamIdleTimeout"),
+    ("IH", "InvalidEnvoyRequestHeaders"),
+    ("DPE", "DownstreamProtocolError"),
+    ("UMSDR", "UpstreamMaxStreamDurationReached"),
+    ("RFCF", "ResponseFromCacheFilter"),
+    ("NFCF", "NoFilterConfigFound"),
+    ("DT", "DurationTimeout"),
+    ("UPE", "UpstreamProtocolError"),
+    ("NC", "NoClusterFound"),
+    ("OM", "OverloadManagerTerminated"),
+    ("DF", "DnsResolutionFailed"),
+    ("DO", "DropOverload"),
+    ("DR", "DownstreamRemoteReset"),
+    ("UDO", "UnconditionalDropOverload"),
+];
+
+/// The client went away: DC and DR.
+const CLIENT_GONE: u64 = (1 << 14) | (1 << 28);
+
+/// Flags that are no failure by themselves: a delay, a rate limiter or authorizer that answered (the status says what),
+/// a cached response, and the client going away.
+const HARMLESS: u64 = CLIENT_GONE | (1 << 9) | (1 << 10) | (1 << 11) | (1 << 12) | (1 << 13) | (1 << 20);
+
+/// Names of the gRPC status codes 0 to 16.
+const GRPC_CODES: [&str; 17] = [
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+];
+
+/// The short names, separated by commas, as access logs show them; `None` if no flag is set.
+pub fn short_flags(flags: ResponseFlags) -> Option<String> {
+    joined(flags, |(short, _)| short)
+}
+
+/// The long names, separated by commas.
+pub fn long_flags(flags: ResponseFlags) -> Option<String> {
+    joined(flags, |(_, long)| long)
+}
+
+/// The name of a gRPC status code; a number outside the specification is shown as one.
+pub fn grpc_code_name(code: u32) -> Cow<'static, str> {
+    let name = usize::try_from(code).ok().and_then(|at| GRPC_CODES.get(at));
+    name.map_or_else(|| Cow::Owned(code.to_string()), |name| Cow::Borrowed(*name))
+}
+
+/// The gRPC status: what was sent, else what a client must make of an HTTP status (gRPC, "HTTP to gRPC Status Code
+/// Mapping"); `None` where nothing was sent with 200 or without any response.
+pub fn grpc_code(outcome: &Outcome) -> Option<u32> {
+    outcome.grpc_status.or(match http_status(outcome)? {
+        200 => None,
+        400 => Some(13),
+        401 => Some(16),
+        403 => Some(7),
+        404 => Some(12),
+        429 | 502 | 503 | 504 => Some(14),
+        _ => Some(2),
+    })
+}
+
+/// The HTTP status; Envoy's `0` is none.
+pub fn http_status(outcome: &Outcome) -> Option<u16> {
+    outcome.http_status.filter(|status| *status >= 100)
+}
+
+/// Decides. `client_gone_is_error` is the operator's (`sampling.errors.clientDisconnect`).
+pub fn judge(kind: Kind, outcome: &Outcome, explanation: &Explanation, client_gone_is_error: bool) -> Verdict {
+    let verdict = if outcome.grpc { by_grpc(kind, outcome) } else { by_http(kind, outcome) };
+    let error_type = match verdict {
+        Some(Ok(error_type)) => Some(error_type),
+        Some(Err(())) => None,
+        None => by_flags(outcome, client_gone_is_error),
+    };
+    match error_type {
+        Some(error_type) => {
+            Verdict { status: Status::Error(message(outcome, explanation)), error_type: Some(error_type) }
+        }
+        None => Verdict::default(),
+    }
+}
+
+/// An error of this type, no error (`Err`), or not decided by the status (`None`).
+type ByStatus = Option<Result<Cow<'static, str>, ()>>;
+
+/// 5xx is an error; 4xx is the client's; everything below is none unless something else went wrong.
+fn by_http(kind: Kind, outcome: &Outcome) -> ByStatus {
+    match http_status(outcome)? {
+        status @ 500.. => Some(Ok(status.to_string().into())),
+        status @ 400..=499 if kind == Kind::Client => Some(Ok(status.to_string().into())),
+        400..=499 => Some(Err(())),
+        _ => None,
+    }
+}
+
+/// For a client all but OK is an error; for a server the six that are its own fault.
+fn by_grpc(kind: Kind, outcome: &Outcome) -> ByStatus {
+    let code = grpc_code(outcome)?;
+    let error = match kind {
+        Kind::Client => code != 0,
+        Kind::Server => matches!(code, 2 | 4 | 12 | 13 | 14 | 15),
+    };
+    Some(if error { Ok(grpc_code_name(code)) } else { Err(()) })
+}
+
+/// A reset or a timeout, also after a good status; no response at all, unless the client left before there was one.
+fn by_flags(outcome: &Outcome, client_gone_is_error: bool) -> Option<Cow<'static, str>> {
+    let failure = outcome.flags.0 & !HARMLESS;
+    let client_gone = outcome.flags.0 & CLIENT_GONE;
+    if failure != 0 {
+        Some(first_name(failure).into())
+    } else if client_gone != 0 {
+        client_gone_is_error.then(|| first_name(client_gone).into())
+    } else {
+        http_status(outcome).is_none().then_some("no_response".into())
+    }
+}
+
+/// What the status code does not say: the server's own words for gRPC, Envoy's code details if Envoy had a hand in it.
+fn message(outcome: &Outcome, explanation: &Explanation) -> Cow<'static, str> {
+    let words = explanation.grpc_message.clone().filter(|words| outcome.grpc && !words.is_empty());
+    let envoys = outcome.flags.0 != 0 || http_status(outcome).is_none();
+    words.or_else(|| explanation.details.clone().filter(|_| envoys)).unwrap_or_default().into()
+}
+
+fn first_name(flags: u64) -> &'static str {
+    let at = usize::try_from(flags.trailing_zeros()).unwrap_or(usize::MAX);
+    FLAGS.get(at).map_or("_OTHER", |(_, long)| long)
+}
+
+fn joined(flags: ResponseFlags, name: fn((&'static str, &'static str)) -> &'static str) -> Option<String> {
+    let mut out = String::new();
+    for (bit, names) in FLAGS.iter().enumerate() {
+        if flags.0 >> bit & 1 == 1 {
+            if !out.is_empty() {
+                out.push(',');
+            }
+            out.push_str(name(*names));
+        }
+    }
+    (!out.is_empty()).then_some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DC: u64 = 1 << 14;
+    const UF: u64 = 1 << 5;
+    const UC: u64 = 1 << 6;
+    const UT: u64 = 1 << 2;
+    const UAEX: u64 = 1 << 12;
+    const NR: u64 = 1 << 8;
+
+    fn http(status: u16, flags: u64) -> Outcome {
+        Outcome { http_status: Some(status), flags: ResponseFlags(flags), ..Outcome::default() }
+    }
+
+    fn grpc(status: Option<u32>, http_status: u16, flags: u64) -> Outcome {
+        Outcome { grpc: true, grpc_status: status, ..http(http_status, flags) }
+    }
+
+    #[test]
+    fn http_status_is_judged_by_kind_status_and_flags() {
+        use Kind::{Client, Server};
+        let nothing = |flags| Outcome { http_status: None, ..http(0, flags) };
+        #[rustfmt::skip]
+        let table: &[(Kind, Outcome, Option<(&str, &str)>, &str)] = &[
+            (Server, http(200, 0), None, "success"),
+            (Server, http(101, 0), None, "websocket"),
+            (Client, http(302, 0), None, "redirect"),
+            (Server, http(404, 0), None, "4xx is not a server's error"),
+            (Server, http(404, NR), None, "also when Envoy answered"),
+            (Client, http(404, 0), Some(("404", "")), "4xx is a client's error"),
+            (Client, http(404, NR), Some(("404", "why")), "Envoy answered: the details say why"),
+            (Server, http(500, 0), Some(("500", "")), "the code says it all"),
+            (Client, http(599, 0), Some(("599", "")), "any 5xx"),
+            (Server, http(503, UF), Some(("503", "why")), "the code does not say why"),
+            (Client, http(504, UT), Some(("504", "why")), "timeout"),
+            (Server, http(200, UC), Some(("UpstreamConnectionTermination", "why")), "reset after a good status"),
+            (Server, http(302, UAEX), None, "an authorizer's redirect is an answer"),
+            (Server, http(200, DC), None, "the client left in the middle"),
+            (Client, nothing(DC), None, "the application cancelled"),
+            (Server, nothing(DC), None, "the client left before an answer"),
+            (Server, nothing(UC | DC), Some(("UpstreamConnectionTermination", "why")), "a failure came first"),
+            (Server, nothing(UF), Some(("UpstreamConnectionFailure", "why")), "refused"),
+            (Server, nothing(0), Some(("no_response", "why")), "no response, no reason"),
+            (Server, http(0, 0), Some(("no_response", "why")), "Envoy's 0 is none"),
+            (Server, nothing(1 << 60), Some(("_OTHER", "why")), "a flag of a later Envoy"),
+        ];
+        let explanation = Explanation { details: Some("why".to_owned()), grpc_message: Some("not gRPC".to_owned()) };
+        for (kind, outcome, expected, why) in table {
+            let verdict = judge(*kind, outcome, &explanation, false);
+            let expected = expected.map_or_else(Verdict::default, |(error_type, message)| Verdict {
+                status: Status::Error(message.into()),
+                error_type: Some(error_type.into()),
+            });
+            assert_eq!(verdict, expected, "{why}");
+        }
+    }
+
+    #[test]
+    fn the_client_going_away_is_an_error_if_the_operator_says_so() {
+        let gone = Outcome { flags: ResponseFlags(DC), ..Outcome::default() };
+        let verdict = judge(Kind::Server, &gone, &Explanation::default(), true);
+        assert_eq!(verdict.error_type.as_deref(), Some("DownstreamConnectionTermination"));
+    }
+
+    #[test]
+    fn grpc_codes_are_judged_by_kind() {
+        for code in 0..=16 {
+            let name = grpc_code_name(code);
+            let client = judge(Kind::Client, &grpc(Some(code), 200, 0), &Explanation::default(), false);
+            assert_eq!(client.error_type.as_deref(), (code != 0).then_some(&*name), "client {code}");
+            let server = judge(Kind::Server, &grpc(Some(code), 200, 0), &Explanation::default(), false);
+            let expected = [2, 4, 12, 13, 14, 15].contains(&code);
+            assert_eq!(server.error_type.as_deref(), expected.then_some(&*name), "server {code}");
+        }
+        assert_eq!(grpc_code_name(99), "99");
+    }
+
+    #[test]
+    fn a_missing_grpc_status_follows_the_http_status_or_the_flags() {
+        for (http, code) in [(200, None), (400, Some(13)), (404, Some(12)), (503, Some(14)), (500, Some(2))] {
+            assert_eq!(grpc_code(&grpc(None, http, 0)), code, "{http}");
+        }
+        let reset = judge(Kind::Server, &grpc(None, 200, UC), &Explanation::default(), false);
+        assert_eq!(reset.error_type.as_deref(), Some("UpstreamConnectionTermination"));
+        let cancelled = judge(Kind::Server, &grpc(None, 200, DC), &Explanation::default(), false);
+        assert_eq!(cancelled, Verdict::default());
+    }
+
+    #[test]
+    fn a_grpc_error_speaks_with_the_servers_words() {
+        let explanation =
+            Explanation { details: Some("via_upstream".to_owned()), grpc_message: Some("no stock".to_owned()) };
+        let verdict = judge(Kind::Client, &grpc(Some(9), 200, 0), &explanation, false);
+        assert_eq!(verdict.status, Status::Error("no stock".into()));
+        let silent = Explanation { grpc_message: None, ..explanation };
+        assert_eq!(judge(Kind::Client, &grpc(Some(9), 200, 0), &silent, false).status, Status::Error("".into()));
+        assert_eq!(
+            judge(Kind::Client, &grpc(Some(14), 200, UF), &silent, false).status,
+            Status::Error("via_upstream".into())
+        );
+    }
+
+    #[test]
+    fn flags_have_envoys_names() {
+        assert_eq!(short_flags(ResponseFlags(UF | 1 << 15)).as_deref(), Some("UF,URX"));
+        assert_eq!(long_flags(ResponseFlags(DC)).as_deref(), Some("DownstreamConnectionTermination"));
+        assert_eq!(short_flags(ResponseFlags(0)), None);
+    }
+}

@@ -1,0 +1,93 @@
+//! `cargo xtask build`: the release module.
+
+use crate::{target, wasm};
+use anyhow::{Context, Result, bail};
+use sidespan_harness::provide;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Builds, and prints what came out.
+pub fn run() -> Result<()> {
+    build().map(|_| ())
+}
+
+/// Builds, prints what came out, and returns the path of the module.
+pub fn build() -> Result<PathBuf> {
+    target::ensure()?;
+    let raw = compile()?;
+    let bytes = fs::read(&raw).with_context(|| format!("cannot read {}", raw.display()))?;
+    let pruned = wasm::prune(&bytes)?;
+    let path = provide::module_path();
+    write_if_changed(&path, &pruned.bytes)?;
+    report(&path, bytes.len(), &pruned);
+    Ok(path)
+}
+
+/// `cargo`, the very one that runs this task, in the root of the workspace.
+pub fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(provide::workspace_root());
+    command
+}
+
+/// Runs `cargo rustc` and returns the module as the linker left it. Asking for the `cdylib` alone makes it 10 kB smaller
+/// than what `cargo build` gives: only then does link-time optimisation see all of it.
+fn compile() -> Result<PathBuf> {
+    let folder = provide::target_dir();
+    let status = cargo()
+        .args(["rustc", "--release", "--package", "sidespan", "--lib", "--crate-type", "cdylib"])
+        .args(["--target", target::TARGET, "--target-dir"])
+        .arg(&folder)
+        .args(["--config", &remap()?])
+        .status()
+        .context("cannot run cargo")?;
+    if !status.success() {
+        bail!("the module does not compile");
+    }
+    Ok(folder.join(target::TARGET).join("release").join("sidespan.wasm"))
+}
+
+/// A configuration of cargo that keeps the paths of this machine out of the module's panic messages, so that every machine
+/// builds the same bytes. It adds to flags that are configured for the target; RUSTFLAGS, if set, replaces all of them.
+fn remap() -> Result<String> {
+    let mut flags = vec![remap_flag(provide::workspace_root(), "sidespan")];
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo")));
+    let sources = home.context("neither CARGO_HOME nor HOME is set")?.join("registry/src");
+    // One folder for each registry that was ever used, named after it. There is none if the dependencies are vendored.
+    if let Ok(registries) = fs::read_dir(&sources) {
+        flags.extend(registries.flatten().map(|registry| remap_flag(&registry.path(), "crates")));
+    }
+    let list = flags.iter().map(|flag| format!("{flag:?}")).collect::<Vec<_>>().join(", ");
+    Ok(format!("target.{}.rustflags = [{list}]", target::TARGET))
+}
+
+fn remap_flag(from: &Path, to: &str) -> String {
+    format!("--remap-path-prefix={}={to}", from.display())
+}
+
+/// A module that did not change keeps its time stamp, so nothing that depends on it has to be done again.
+fn write_if_changed(path: &Path, bytes: &[u8]) -> Result<()> {
+    if fs::read(path).is_ok_and(|old| old == bytes) {
+        return Ok(());
+    }
+    // An Envoy may be reading the old one: never half a file.
+    let draft = path.with_extension(format!("wasm.{}", std::process::id()));
+    let written = fs::write(&draft, bytes).and_then(|()| fs::rename(&draft, path));
+    written.with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn report(path: &Path, raw: usize, pruned: &wasm::Pruned) {
+    let here = std::env::current_dir().unwrap_or_default();
+    println!("{}", path.strip_prefix(&here).unwrap_or(path).display());
+    println!("  size     {} bytes, {raw} before unneeded exports and their code were removed", pruned.bytes.len());
+    println!("  removed  {}", list(pruned.removed.iter().map(String::as_str), "proxy_on_"));
+    println!("  imports  {}", list(pruned.imports.iter().map(String::as_str), "env.proxy_"));
+}
+
+/// The names without the prefix that most of them share.
+fn list<'a>(names: impl Iterator<Item = &'a str>, prefix: &str) -> String {
+    let short: Vec<_> = names.map(|name| name.strip_prefix(prefix).unwrap_or(name)).collect();
+    if short.is_empty() { "nothing".to_owned() } else { format!("{}: {}", short.len(), short.join(", ")) }
+}

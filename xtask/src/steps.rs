@@ -1,0 +1,63 @@
+//! Headlines with elapsed times, so that whoever waits sees what for.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+/// A numbered sequence of steps.
+pub struct Steps {
+    total: usize,
+    done: usize,
+    start: Instant,
+}
+
+/// Seconds with one decimal, or minutes and seconds.
+pub struct Elapsed(pub Duration);
+
+// === impl Steps ===
+
+impl Steps {
+    /// Starts the clock.
+    pub fn new(total: usize) -> Self {
+        Self { total, done: 0, start: Instant::now() }
+    }
+
+    /// Prints the headline, does the work, prints how long it took.
+    pub fn step<T>(&mut self, headline: &str, work: impl FnOnce() -> T) -> T {
+        self.done += 1;
+        println!("==> [{}/{}] {headline}", self.done, self.total);
+        let start = Instant::now();
+        let result = work();
+        println!("    {}", Elapsed(start.elapsed()));
+        result
+    }
+
+    /// Since the first step began.
+    pub fn elapsed(&self) -> Elapsed {
+        Elapsed(self.start.elapsed())
+    }
+}
+
+// === impl Elapsed ===
+
+impl fmt::Display for Elapsed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_secs() {
+            0..60 => write!(f, "{:.1} s", self.0.as_secs_f64()),
+            seconds => write!(f, "{} min {:02} s", seconds / 60, seconds % 60),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_read_well() {
+        let table =
+            [(0, "0.0 s"), (1_250, "1.2 s"), (59_900, "59.9 s"), (60_000, "1 min 00 s"), (125_999, "2 min 05 s")];
+        for (milliseconds, expected) in table {
+            assert_eq!(Elapsed(Duration::from_millis(milliseconds)).to_string(), expected);
+        }
+    }
+}
