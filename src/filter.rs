@@ -1,18 +1,19 @@
 //! The life of one stream: headers in, edits out, and at the end a span if it is kept. Pure: every effect is an argument.
 
-use crate::config::{Config, Direction, Trust};
+use crate::config::{Config, Dialect, Direction, Trust};
 use crate::context::{Flags, Sampled, SpanContext};
-use crate::export::stats::{Counter, Stats};
+use crate::export::{Counter, Stats, is_telemetry};
 use crate::id::{Entropy, SpanId, TraceId};
 use crate::propagation::headers::{self, Header, HeaderEdit, decode_pairs};
-use crate::propagation::{self, Incoming, Outgoing, TraceState, edits, extract};
-use crate::sampling::keep::{self, Mark, Signal};
+use crate::propagation::{Incoming, Outgoing, TraceState, edits, extract, traceparent};
+use crate::sampling::keep::{self, Kept, Mark, Signal};
 use crate::sampling::outcome::{Outcome, ResponseFlags};
-use crate::sampling::rules::{Facts, Policy, Sampler};
+use crate::sampling::rules::{self, Facts, Policy, Sampler};
 use crate::sampling::threshold::{OtelState, Threshold};
-use crate::sampling::{self, Head, HeadThreshold, OtChange, ParentState, Reason, Verdict};
-use crate::span::attributes::{self, Attributes};
-use crate::span::{self, Draft, Identity, Ids, Link, Recipe, Span};
+use crate::sampling::{self, Cap, Head, HeadThreshold, OtChange, ParentState, Reason, Verdict};
+use crate::span::attributes::{self, Attributes, path};
+use crate::span::{self, Draft, Environment, Identity, Ids, Link, Recipe, Span, Workload};
+use std::str::FromStr;
 
 /// Compiled once per configuration; shared by all streams of a root context.
 pub struct Plan {
@@ -51,8 +52,8 @@ pub struct World<'a> {
     pub stats: &'a mut Stats,
     /// Nanoseconds since the Unix epoch.
     pub now_ns: &'a dyn Fn() -> u64,
-    /// Threshold of the error cap at the last flush: what a signal may promise.
-    pub cap: Option<Threshold>,
+    /// τ of a policy's cap at the last flush: what a signal may promise.
+    pub last_tau: &'a dyn Fn(usize, Cap) -> Option<Threshold>,
 }
 
 /// One request, from its headers to its end.
@@ -74,11 +75,10 @@ pub struct Stream {
 struct Recording {
     policy: usize,
     head: Head,
-    /// The smallest threshold with which an error below was kept.
-    mark: Option<Threshold>,
-    /// The other listener has been told, or has told us.
+    /// What is known of errors that were kept below.
+    below: Option<Kept>,
+    /// The listener that serves our caller has been told.
     told: bool,
-    attempts: u32,
 }
 
 /// What the response headers said; all empty until they come.
@@ -104,6 +104,8 @@ pub struct Finished {
     pub randomness: u64,
     /// The policy that applied: its caps count it.
     pub policy: usize,
+    /// Somebody changed the `traceparent` that we wrote.
+    pub overwritten: bool,
 }
 
 // === impl Plan ===
@@ -134,9 +136,11 @@ impl Plan {
 
     /// What a listener's `xds.listener_direction` (1 inbound, 2 outbound, else unspecified) means here. The listeners of a
     /// gateway or waypoint serve both sides whatever they say, and so does an Envoy that says nothing.
-    pub fn direction(&self, listener: Option<i64>) -> Direction {
-        match listener {
-            _ if self.identity.gateway || self.identity.waypoint => Direction::Gateway,
+    pub fn direction(&self, listener: impl FnOnce() -> Option<i64>) -> Direction {
+        if self.identity.gateway || self.identity.waypoint {
+            return Direction::Gateway;
+        }
+        match listener() {
             Some(1) => Direction::Inbound,
             Some(2) => Direction::Outbound,
             _ => Direction::Gateway,
@@ -182,20 +186,21 @@ impl Stream {
             stats.count(Counter::PropagationConflicts);
         }
         let (policy, rule) = plan.sampler.policy(&facts(&draft, headers));
-        if rule.drop || is_telemetry(&draft, headers) {
+        if rule.drop || carries_telemetry(&draft, headers) {
             stats.count(Counter::RequestsIgnored);
             return Self::hand_on(draft, incoming, entropy);
         }
         let trace_id = incoming.extracted.as_ref().map_or_else(|| TraceId::random(entropy), |found| found.trace_id);
         let head = sampling::decide(rule, trace_id, parent_state(&incoming).as_ref());
-        let mut trace_state = incoming.extracted.as_ref().map_or_else(TraceState::empty, |found| found.trace_state.clone());
+        let mut trace_state =
+            incoming.extracted.as_ref().map_or_else(TraceState::empty, |found| found.trace_state.clone());
         change_ot(&mut trace_state, &head.ot);
         Self {
             trace_id,
             span_id: SpanId::random(entropy),
             random: incoming.extracted.as_ref().is_none_or(|found| found.random),
             trace_state,
-            recording: Some(Recording { policy, head, mark: None, told: false, attempts: 0 }),
+            recording: Some(Recording { policy, head, below: None, told: false }),
             response: Response::default(),
             draft,
             incoming,
@@ -279,11 +284,10 @@ impl Stream {
     ) {
         let Some(policy) = self.policy(plan) else { return };
         self.find_mark(policy, world);
-        let Some(threshold) = self.late_keep(policy, world) else { return };
-        if self.incoming.extracted.is_none() {
+        let Some(kept) = self.promise(policy, world, false).filter(|_| self.incoming.extracted.is_some()) else {
             return;
-        }
-        let signal = Signal { trace_id: self.trace_id, span_id: self.span_id, threshold };
+        };
+        let signal = Signal { trace_id: self.trace_id, span_id: self.span_id, kept };
         let mut value = headers::values(headers, b"server-timing").collect::<Vec<_>>().join(&b", "[..]);
         if !value.is_empty() {
             value.extend_from_slice(b", ");
@@ -295,46 +299,265 @@ impl Stream {
 
     /// From the callee: its signal, a retry, or its failure are told to the listener that serves our own caller.
     fn hear_callee(&mut self, plan: &Plan, headers: &[Header<'_>], world: &mut World<'_>, edits: &mut Vec<HeaderEdit>) {
-        let signal = keep::find(headers, self.trace_id);
+        let unsampled = self.recording.as_ref().is_some_and(|recording| recording.head.sampled == Sampled::Deny);
+        let signal = keep::find(headers, self.trace_id, unsampled);
         if !plan.config.propagation.expose_keep_signal {
             keep::strip(headers, edits);
         }
-        let Some(policy) = self.policy(plan) else { return };
-        if !policy.errors.whole_path {
-            return;
-        }
-        let attempts = world.attributes.get(paths::UPSTREAM_REQUEST_ATTEMPT_COUNT);
-        let attempts = attempts.as_deref().and_then(attributes::uint).and_then(|count| u32::try_from(count).ok());
-        if let Some(recording) = &mut self.recording {
-            recording.attempts = attempts.unwrap_or_default();
-            if let Some(threshold) = signal {
+        let (Some(policy), Some(recording)) = (self.policy(plan), &mut self.recording) else { return };
+        if policy.errors.whole_path {
+            let attempts = world.attributes.get(path::UPSTREAM_REQUEST_ATTEMPT_COUNT);
+            let attempts = attempts.as_deref().and_then(attributes::uint).unwrap_or_default();
+            if let Some(kept) = signal {
                 world.stats.count(Counter::SignalsReceived);
-                recording.lower_mark(threshold);
+                recording.learn(kept);
             }
             // Envoy tried again: the failed attempt and its signal are gone, but its callee kept an error.
-            if recording.attempts > 1 {
-                recording.lower_mark(policy.errors.threshold);
+            if let Some(threshold) = policy.errors.threshold.filter(|_| attempts > 1) {
+                recording.learn(Kept::At(threshold));
             }
+            self.leave_mark(policy, world, false);
         }
-        self.leave_mark(policy, world);
+    }
+
+    /// What the other listener learnt of this trace, on whichever worker.
+    fn find_mark(&mut self, policy: &Policy, world: &mut World<'_>) {
+        let Some(recording) = self.recording.as_mut().filter(|_| policy.errors.whole_path) else { return };
+        let mark = world.marks.read(recording.head.randomness).filter(|mark| mark.trace_id == self.trace_id);
+        if let Some(mark) = mark {
+            world.stats.count(Counter::MarksFound);
+            recording.learn(mark.kept);
+        }
+    }
+
+    /// Tells the listener that serves our caller, once: what is written again would only say the same.
+    fn leave_mark(&mut self, policy: &Policy, world: &mut World<'_>, ended: bool) {
+        if self.recording.as_ref().is_none_or(|recording| recording.told) || !policy.errors.whole_path {
+            return;
+        }
+        let Some(kept) = self.promise(policy, world, ended) else { return };
+        let Some(recording) = &mut self.recording else { return };
+        recording.told = true;
+        let mark = Mark { trace_id: self.trace_id, kept, time_ns: (world.now_ns)() };
+        match world.marks.write(recording.head.randomness, mark) {
+            Written::Stored => world.stats.count(Counter::MarksWritten),
+            Written::Overwrote => {
+                world.stats.count(Counter::MarksWritten);
+                world.stats.count(Counter::MarksOverwritten);
+            }
+            Written::Failed => world.stats.count(Counter::HostErrors),
+        }
+    }
+
+    /// With which threshold our callers may count on this span being kept late; `None` if it is not.
+    fn promise(&self, policy: &Policy, world: &World<'_>, ended: bool) -> Option<Kept> {
+        let recording = self.recording.as_ref()?;
+        let outcome = if ended { self.outcome(policy, world) } else { self.outcome_so_far(policy, world) };
+        let failed = if ended { policy.errors.is_error(&outcome) } else { policy.errors.is_error_so_far(&outcome) };
+        let verdict = sampling::revise(policy, &recording.head, failed, &outcome, recording.below);
+        let cap = verdict.cap.filter(|_| verdict.keep)?;
+        let kept = match (verdict.threshold, (world.last_tau)(recording.policy, cap)) {
+            (Some(threshold), Some(tau)) => Kept::At(threshold.max(tau)),
+            (Some(threshold), None) => Kept::At(threshold),
+            (None, _) => Kept::Unknown,
+        };
+        kept.includes(recording.head.randomness).then_some(kept)
     }
 
     /// The stream has ended: its span, if it is kept.
     pub fn finish(mut self, plan: &Plan, world: &mut World<'_>) -> Option<Finished> {
         let policy = self.policy(plan)?;
-        if self.draft.direction == Direction::Outbound {
-            self.leave_mark(policy, world);
-        } else if self.draft.grpc && !self.response.complete {
+        match self.draft.direction {
+            Direction::Outbound => self.leave_mark(policy, world, true),
             // A stream of messages may have called others after its headers had left.
-            self.find_mark(policy, world);
+            Direction::Inbound if self.draft.grpc && !self.response.complete => self.find_mark(policy, world),
+            Direction::Inbound | Direction::Gateway => {}
         }
-        let outcome = self.outcome(policy, world, true);
+        let outcome = self.outcome(policy, world);
         let recording = self.recording.as_ref()?;
-        let verdict = sampling::revise(policy, &recording.head, &outcome, recording.mark);
+        let failed = policy.errors.is_error(&outcome);
+        let verdict = sampling::revise(policy, &recording.head, failed, &outcome, recording.below);
         if !verdict.keep {
             return None;
         }
-        self.detect_overwriting(plan, world);
-        Some(self.into_finished(plan, world, outcome, verdict))
+        let overwritten = self.is_overwritten(plan, world);
+        if overwritten {
+            world.stats.count(Counter::PropagationOverwritten);
+        }
+        world.stats.count(Counter::SpansCreated);
+        world.stats.count(counter(verdict.reason));
+        Some(Finished {
+            span: self.span(plan, &outcome, verdict.reason, world),
+            trace_state: self.trace_state,
+            head: recording.head.threshold,
+            randomness: recording.head.randomness,
+            policy: recording.policy,
+            verdict,
+            overwritten,
+        })
     }
+
+    fn span(&self, plan: &Plan, outcome: &Outcome, reason: Reason, world: &World<'_>) -> Span {
+        let restarted = plan.config.propagation.trust == Trust::Restart;
+        let link = |context: &SpanContext| Link {
+            context: *context,
+            attributes: vec![span::Attribute::new("reason", if restarted { "restarted" } else { "conflict" })],
+        };
+        let ids = Ids {
+            trace_id: self.trace_id,
+            span_id: self.span_id,
+            parent: self.incoming.extracted.as_ref().and_then(|found| found.span_id),
+            flags: Flags::new(true, self.random),
+            links: self.incoming.links.iter().map(link).collect(),
+        };
+        let times = self.times(outcome, world);
+        span::build(&plan.recipe, &plan.identity, &self.draft, ids, outcome, world.attributes, times, reason.as_str())
+    }
+
+    /// Envoy's own clock; ours if it does not tell.
+    fn times(&self, outcome: &Outcome, world: &World<'_>) -> (u64, u64) {
+        let start = world.attributes.get(path::REQUEST_TIME).as_deref().and_then(attributes::uint);
+        let duration = match outcome.duration_ns {
+            0 => duration_ns(world),
+            known => known,
+        };
+        let start = start.unwrap_or_else(|| (world.now_ns)().saturating_sub(duration));
+        (start, start.saturating_add(duration))
+    }
+
+    /// What is known when the response headers have come: the status, and the time so far where somebody asks for it.
+    fn outcome_so_far(&self, policy: &Policy, world: &World<'_>) -> Outcome {
+        let duration_ns = match &policy.slow {
+            Some(_) => {
+                let start = world.attributes.get(path::REQUEST_TIME).as_deref().and_then(attributes::uint);
+                start.map_or(0, |start| (world.now_ns)().saturating_sub(start))
+            }
+            None => 0,
+        };
+        let Response { status: http_status, grpc_status, .. } = self.response;
+        Outcome { http_status, grpc_status, grpc: self.draft.grpc, duration_ns, ..Outcome::default() }
+    }
+
+    /// What is known at the end. Each read is a host call, so only what decides is read.
+    fn outcome(&self, policy: &Policy, world: &World<'_>) -> Outcome {
+        let number = |path| world.attributes.get(path).as_deref().and_then(attributes::uint);
+        let http_status = match self.response.seen {
+            true => self.response.status,
+            false => number(path::RESPONSE_CODE).and_then(|code| u16::try_from(code).ok()).filter(|code| *code >= 100),
+        };
+        let grpc_status = match self.draft.grpc && !self.response.complete {
+            true => self.response.grpc_status.or_else(|| trailing_grpc_status(world.attributes)),
+            false => self.response.grpc_status,
+        };
+        Outcome {
+            http_status,
+            grpc_status,
+            grpc: self.draft.grpc,
+            flags: ResponseFlags(number(path::RESPONSE_FLAGS).unwrap_or_default()),
+            duration_ns: if policy.slow.is_some() { duration_ns(world) } else { 0 },
+            attempts: 0,
+        }
+    }
+
+    /// A native tracer that is still on replaces what we wrote; nothing of ours would link (trap 1).
+    fn is_overwritten(&self, plan: &Plan, world: &World<'_>) -> bool {
+        if !self.draft.seen || !plan.config.propagation.inject.contains(&Dialect::TraceContext) {
+            return false;
+        }
+        let block = world.attributes.request_headers();
+        let headers = decode_pairs(&block);
+        let sent = headers::only(&headers, b"traceparent").and_then(traceparent::parse);
+        !headers.is_empty() && sent.is_none_or(|sent| (sent.trace_id, sent.span_id) != (self.trace_id, self.span_id))
+    }
+
+    fn policy<'p>(&self, plan: &'p Plan) -> Option<&'p Policy> {
+        self.recording.as_ref().map(|recording| plan.sampler.get(recording.policy))
+    }
+}
+
+// === impl Recording ===
+
+impl Recording {
+    fn learn(&mut self, kept: Kept) {
+        self.below = Some(self.below.map_or(kept, |known| known.or(kept)));
+    }
+}
+
+// === impl Finished ===
+
+impl Finished {
+    /// The `tracestate` of the exported span, its threshold being `threshold` (`None`: unknown, so it says nothing).
+    pub fn exported_trace_state(trace_state: &TraceState, threshold: Option<Threshold>) -> TraceState {
+        let ot = OtelState::parse(trace_state.get("ot").unwrap_or_default());
+        let change = match ot.with_threshold(threshold) {
+            Some(value) => OtChange::Set(value),
+            None => OtChange::Remove,
+        };
+        let mut exported = trace_state.clone();
+        change_ot(&mut exported, &change);
+        exported
+    }
+}
+
+fn facts<'a>(draft: &'a Draft, headers: &'a [Header<'a>]) -> Facts<'a> {
+    let host = draft.authority();
+    Facts { direction: draft.direction, host: without_port(host), method: draft.method(), path: draft.path(), headers }
+}
+
+fn without_port(host: &[u8]) -> &[u8] {
+    let end = host.iter().rposition(|byte| *byte == b':').filter(|colon| {
+        // The colons of `[::1]` are none of a port.
+        host.get(*colon..).is_some_and(|port| !port.contains(&b']'))
+    });
+    end.and_then(|end| host.get(..end)).unwrap_or(host)
+}
+
+/// Telemetry must not become telemetry.
+fn carries_telemetry(draft: &Draft, headers: &[Header<'_>]) -> bool {
+    draft.method() == b"POST" && {
+        let value = |name: &[u8]| headers::first(headers, name).unwrap_or_default();
+        is_telemetry(draft.path(), value(b"content-type"), value(b"user-agent"))
+    }
+}
+
+fn parent_state(incoming: &Incoming) -> Option<ParentState<'_>> {
+    let extracted = incoming.extracted.as_ref();
+    let context = extracted.map(|found| ParentState { sampled: found.sampled, ot: found.trace_state.get("ot") });
+    context.or_else(|| incoming.instruction.map(|sampled| ParentState { sampled, ot: None }))
+}
+
+fn change_ot(trace_state: &mut TraceState, change: &OtChange) {
+    match change {
+        OtChange::Keep => {}
+        OtChange::Set(value) => {
+            trace_state.set("ot", value);
+        }
+        OtChange::Remove => {
+            trace_state.remove("ot");
+        }
+    }
+}
+
+fn trailing_grpc_status(attributes: &dyn Attributes) -> Option<u32> {
+    let block = attributes.response_trailers();
+    headers::first(&decode_pairs(&block), b"grpc-status").and_then(number)
+}
+
+fn duration_ns(world: &World<'_>) -> u64 {
+    world.attributes.get(path::REQUEST_DURATION).as_deref().and_then(attributes::uint).unwrap_or_default()
+}
+
+fn counter(reason: Reason) -> Counter {
+    match reason {
+        Reason::Head => Counter::KeptHead,
+        Reason::Parent => Counter::KeptParent,
+        Reason::Error => Counter::KeptError,
+        Reason::Slow => Counter::KeptSlow,
+        Reason::Marked => Counter::KeptMarked,
+        Reason::Debug => Counter::KeptDebug,
+    }
+}
+
+fn number<T: FromStr>(text: &[u8]) -> Option<T> {
+    std::str::from_utf8(text).ok()?.trim().parse().ok()
 }

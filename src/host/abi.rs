@@ -82,8 +82,13 @@ unsafe extern "C" {
         value: *const u8,
         value_size: usize,
     ) -> u32;
-    fn proxy_add_header_map_value(map: u32, key: *const u8, key_size: usize, value: *const u8, value_size: usize)
-    -> u32;
+    fn proxy_add_header_map_value(
+        map: u32,
+        key: *const u8,
+        key_size: usize,
+        value: *const u8,
+        value_size: usize,
+    ) -> u32;
     fn proxy_get_property(path: *const u8, path_size: usize, data: *mut *mut u8, size: *mut usize) -> u32;
     fn proxy_get_shared_data(
         key: *const u8,
@@ -148,9 +153,7 @@ pub fn remove_header(map: Map, name: &str) -> Answer<()> {
 
 /// Replaces the first value of `name`, or adds it.
 pub fn replace_header(map: Map, name: &str, value: &[u8]) -> Answer<()> {
-    done(unsafe {
-        proxy_replace_header_map_value(map as u32, name.as_ptr(), name.len(), value.as_ptr(), value.len())
-    })
+    done(unsafe { proxy_replace_header_map_value(map as u32, name.as_ptr(), name.len(), value.as_ptr(), value.len()) })
 }
 
 /// Adds a value of `name`.
@@ -166,9 +169,7 @@ pub fn property(path: &[u8]) -> Answer<Vec<u8>> {
 /// A value shared by all VMs of the proxy, with its compare-and-swap number.
 pub fn shared_data(key: &[u8]) -> Answer<(Vec<u8>, u32)> {
     let mut cas = 0;
-    let value = returned(|data, size| unsafe {
-        proxy_get_shared_data(key.as_ptr(), key.len(), data, size, &mut cas)
-    })?;
+    let value = returned(|data, size| unsafe { proxy_get_shared_data(key.as_ptr(), key.len(), data, size, &mut cas) })?;
     Ok((value, cas))
 }
 
@@ -196,14 +197,7 @@ pub fn record_metric(id: u32, value: u64) -> Answer<()> {
 /// Calls a function that Envoy offers by name.
 pub fn foreign_function(name: &str, arguments: &[u8]) -> Answer<Vec<u8>> {
     returned(|data, size| unsafe {
-        proxy_call_foreign_function(
-            name.as_ptr(),
-            name.len(),
-            arguments.as_ptr(),
-            arguments.len(),
-            data,
-            size,
-        )
+        proxy_call_foreign_function(name.as_ptr(), name.len(), arguments.as_ptr(), arguments.len(), data, size)
     })
 }
 

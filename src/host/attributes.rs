@@ -14,18 +14,22 @@ pub struct Live {
 
 impl Attributes for Live {
     fn get(&self, path: &[u8]) -> Option<Vec<u8>> {
-        abi::property(path).ok().filter(|value| !value.is_empty())
+        abi::property(path).ok()
     }
 
-    fn request_headers(&self) -> &[u8] {
-        self.request.get_or_init(|| abi::pairs(Map::Request).unwrap_or_default())
+    fn request_headers(&self) -> Vec<u8> {
+        self.request.get_or_init(|| block(Map::Request)).clone()
     }
 
-    fn response_headers(&self) -> &[u8] {
-        self.response.get_or_init(|| abi::pairs(Map::Response).unwrap_or_default())
+    fn response_headers(&self) -> Vec<u8> {
+        self.response.get_or_init(|| block(Map::Response)).clone()
     }
 
-    fn response_trailers(&self) -> &[u8] {
-        self.trailers.get_or_init(|| abi::pairs(Map::ResponseTrailers).unwrap_or_default())
+    fn response_trailers(&self) -> Vec<u8> {
+        self.trailers.get_or_init(|| block(Map::ResponseTrailers)).clone()
     }
+}
+
+fn block(map: Map) -> Vec<u8> {
+    abi::pairs(map).unwrap_or_default()
 }

@@ -1,6 +1,7 @@
 //! The only room that names `proxy_wasm`: callbacks come in here, effects go out from here.
 
 pub mod abi;
+mod active;
 mod attributes;
 mod entropy;
 mod metrics;
@@ -14,7 +15,7 @@ use log::{LevelFilter, Log, Metadata, Record};
 pub fn start() {
     install_log();
     std::panic::set_hook(Box::new(|info| abi::log(CRITICAL, &format!("sidespan: {info}"))));
-    proxy_wasm::set_root_context(|context_id| Box::new(root::Root::new(context_id)));
+    proxy_wasm::set_root_context(|_| Box::new(root::Root::new()));
 }
 
 #[cfg(target_arch = "wasm32")]

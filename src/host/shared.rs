@@ -1,4 +1,7 @@
-//! Marks in Envoy's shared data: fixed slots, because nothing in it ever expires or goes away.
+//! Envoy's shared data: marks in fixed slots, and the trace that a good configuration leaves.
+//!
+//! Nothing in shared data ever expires or can be removed, and it is one namespace for the plugins of all vendors: every key
+//! has a prefix, every value a version, and whatever is found may be somebody else's.
 
 use super::abi::{self, Failed};
 use crate::filter::{Marks, Written};
@@ -15,12 +18,12 @@ impl Marks for SharedMarks {
 
     fn write(&mut self, randomness: u64, mark: Mark) -> Written {
         let key = keep::slot_key(keep::slot(randomness));
-        // Another worker may write the same slot in between: once more with what it left, then it wins.
-        for _ in 0..2 {
+        // Another worker may take the slot in between: look again at what it left, a few times.
+        for _ in 0..4 {
             let (old, cas) = abi::shared_data(key.as_bytes()).unwrap_or_default();
-            let (merged, overwrote) = mark.merge(Mark::decode(&old));
+            let (merged, lost) = mark.replace(Mark::decode(&old));
             match abi::set_shared_data(key.as_bytes(), &merged.encode(), cas) {
-                Ok(()) if overwrote => return Written::Overwrote,
+                Ok(()) if lost => return Written::Overwrote,
                 Ok(()) => return Written::Stored,
                 Err(Failed::CAS_MISMATCH) => {}
                 Err(_) => return Written::Failed,
@@ -28,4 +31,20 @@ impl Marks for SharedMarks {
         }
         Written::Failed
     }
+}
+
+/// Whether a good configuration of this plugin has been in force in this proxy: then a bad one is an update.
+pub fn was_configured() -> bool {
+    abi::shared_data(&configured_key()).is_ok()
+}
+
+/// Remembers it. Only from a tick: `on_configure` also runs in a canary.
+pub fn set_configured() {
+    let _ = abi::set_shared_data(&configured_key(), &[1], 0);
+}
+
+fn configured_key() -> Vec<u8> {
+    let mut key = b"io.sidespan.configured.".to_vec();
+    key.extend(abi::property(b"plugin_name").unwrap_or_default());
+    key
 }

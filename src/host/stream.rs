@@ -1,10 +1,9 @@
 //! One stream: callbacks of Envoy become calls of `filter.rs`, and what it answers is applied.
 
 use super::abi::{self, Map};
+use super::active::Active;
 use super::attributes::Live;
-use super::root::Active;
-use super::shared::SharedMarks;
-use crate::filter::{Stream, World};
+use crate::filter::Stream;
 use crate::propagation::headers::{Header, HeaderEdit, decode_pairs, values};
 use crate::span::attributes::Attributes;
 use proxy_wasm::traits::{Context, HttpContext};
@@ -28,9 +27,8 @@ impl HttpStream {
         let block = abi::pairs(Map::Request).ok()?;
         let headers = decode_pairs(&block);
         let direction = active.direction(&Live::default());
-        let (stream, edits) = active.with_entropy_and_stats(|entropy, stats| {
-            Stream::start(&active.plan, direction, &headers, entropy, stats)
-        })?;
+        let (stream, edits) =
+            active.with_entropy(|entropy, stats| Stream::start(&active.plan, direction, &headers, entropy, stats))?;
         apply(Map::Request, &headers, &edits);
         self.stream = Some(stream);
         Some(())
@@ -54,11 +52,11 @@ impl HttpStream {
         let stream = match self.stream.take() {
             Some(stream) => stream,
             None => {
-                let headers = decode_pairs(live.request_headers());
+                let block = live.request_headers();
+                let headers = decode_pairs(&block);
                 let direction = active.direction(&live);
-                active.with_entropy_and_stats(|entropy, stats| {
-                    Stream::at_end(&active.plan, direction, &headers, entropy, stats)
-                })?
+                active
+                    .with_entropy(|entropy, stats| Stream::at_end(&active.plan, direction, &headers, entropy, stats))?
             }
         };
         let finished = active.with_world(&live, |world| stream.finish(&active.plan, world))??;
