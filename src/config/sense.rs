@@ -287,21 +287,29 @@ fn check_spans(spans: &Spans, report: &mut Report) {
     check_range("spans.maxAttributes", spans.max_attributes.into(), 1..=1024, report);
     check_range("spans.maxAttributeLength", spans.max_attribute_length.into(), 1..=65_536, report);
     let templates: Vec<String> = spans.path_templates.iter().map(|template| template.as_str().to_owned()).collect();
-    let lists: [(&str, &[String], &dyn Fn(&str) -> bool, &str); 5] = [
-        ("spans.pathTemplates", &templates, &|_| true, ""),
-        ("spans.requestHeaders", &spans.request_headers, &is_token, "a header's name, such as `x-tenant-id`"),
-        ("spans.responseHeaders", &spans.response_headers, &is_token, "a header's name, such as `x-tenant-id`"),
-        ("spans.redactQuery", &spans.redact_query, &is_query_key, "a parameter's name alone, such as `token`"),
-        ("spans.baggage", &spans.baggage, &is_token, "a baggage key, such as `tenant`"),
-    ];
-    for (path, list, valid, hint) in lists {
-        for (index, entry) in list.iter().enumerate() {
-            let here = report.element(path, index);
-            if !valid(entry) {
-                report.add(&here, format!("{entry:?} cannot be a name"), hint);
-            } else if list.iter().take(index).any(|earlier| earlier == entry) {
-                report.add(&here, "given twice", "keep one of them");
-            }
+    check_names("spans.pathTemplates", &templates, |_| true, "", report);
+    for (path, list) in
+        [("spans.requestHeaders", &spans.request_headers), ("spans.responseHeaders", &spans.response_headers)]
+    {
+        check_names(path, list, is_token, "a header's name, such as `x-tenant-id`", report);
+    }
+    check_names(
+        "spans.redactQuery",
+        &spans.redact_query,
+        is_query_key,
+        "a parameter's name alone, such as `token`",
+        report,
+    );
+    check_names("spans.baggage", &spans.baggage, is_token, "a baggage key, such as `tenant`", report);
+}
+
+fn check_names(path: &str, list: &[String], valid: fn(&str) -> bool, hint: &str, report: &mut Report) {
+    for (index, entry) in list.iter().enumerate() {
+        let here = report.element(path, index);
+        if !valid(entry) {
+            report.add(&here, format!("{entry:?} cannot be a name"), hint);
+        } else if list.iter().take(index).any(|earlier| earlier == entry) {
+            report.add(&here, "given twice", "keep one of them");
         }
     }
 }

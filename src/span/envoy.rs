@@ -16,6 +16,12 @@
 //! | `istio.source_workload`, `istio.source_namespace` | peer exchange | SERVER |
 //! | `istio.destination_workload`, `istio.destination_namespace` | peer exchange | CLIENT |
 //! | `istio.destination_service` | from the cluster's name | CLIENT |
+//!
+//! The native tracer's other tags have names in the conventions: `http.method`, `http.url`, `http.status_code`,
+//! `http.protocol`, `user_agent`, `request_size`, `response_size`, `peer.address`, `grpc.path`, `grpc.authority`,
+//! `grpc.status_code`, `grpc.timeout`, `grpc.content_type` (see `semconv`); `error`, `error.reason` and `grpc.message` are
+//! the status, `error.type` and the details; `node_id` and `zone` are the resource's `envoy.node_id` and
+//! `cloud.availability_zone`. `component=proxy` says nothing that the scope's name does not.
 
 use crate::propagation::headers;
 use crate::span::Kind;

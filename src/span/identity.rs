@@ -105,6 +105,7 @@ fn resource(node: &Node<'_>, environment: &Environment, config: &Config) -> Vec<
         all.offer(key, Some(value.into()));
     }
     service(&mut all, node);
+    all.offer_text("envoy.node_id", node.leaf(&["id"]));
     kubernetes(&mut all, node);
     cloud(&mut all, node);
     all.offer_text("deployment.environment.name", node.annotation("deployment.environment.name"));
@@ -290,7 +291,7 @@ mod tests {
         ];
         let name = |leaves: &[(&str, &str)], environment: &[(&str, &str)], config: &str| {
             let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-            let config = crate::config::parse(config.as_bytes()).expect("valid");
+            let config = serde_json::from_str(config).expect("valid");
             find(&Identity::detect(&node(leaves), &environment, &config).resource, "service.name").expect("always one")
         };
         for at in 0..sources.len() {
@@ -325,13 +326,14 @@ mod tests {
             ("metadata|PLATFORM_METADATA|aws_account_id", "123456789012"),
         ]);
         let config = br#"{"sampling": {"rules": [{"match": {"labels": {"tier": "back*", "absent": "x"}}}]}}"#;
-        let config = crate::config::parse(config).expect("valid");
+        let config = serde_json::from_slice(config).expect("valid");
         let identity = Identity::detect(&node, &Environment::new(), &config);
         for (key, value) in [
             ("service.name", "reviews"),
             ("service.namespace", "shop"),
             ("service.version", "v1"),
             ("service.instance.id", "shop.reviews-v1-abc.reviews"),
+            ("envoy.node_id", "sidecar~10.1.2.3~reviews-v1-abc.shop~shop.svc.cluster.local"),
             ("k8s.cluster.name", "east"),
             ("k8s.namespace.name", "shop"),
             ("k8s.pod.name", "reviews-v1-abc"),

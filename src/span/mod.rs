@@ -16,6 +16,8 @@ pub mod redact;
 mod semconv;
 pub mod status;
 pub mod tags;
+#[cfg(test)]
+mod tests;
 
 pub use self::attributes::Attributes;
 pub use self::build::build;

@@ -85,7 +85,7 @@ impl Captured {
         if stable {
             keys.push(format!("{prefix}.{header}"));
         }
-        if old && !(stable && !header.contains('-')) {
+        if old && (!stable || header.contains('-')) {
             keys.push(format!("{prefix}.{}", header.replace('-', "_")));
         }
         Self { side, header, keys }

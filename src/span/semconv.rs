@@ -27,7 +27,7 @@ struct Writer<'c> {
 /// Adds all attributes that the conventions know and a proxy can.
 pub fn add<'a>(all: &mut Collector, call: &Call<'a>, once: &mut Once<'a>) {
     let mut out = Writer { all, stable: call.recipe.stable, old: call.recipe.old };
-    if call.draft.grpc {
+    if call.outcome.grpc {
         rpc(&mut out, call);
     } else {
         http(&mut out, call);
@@ -79,9 +79,9 @@ fn url(out: &mut Writer<'_>, call: &Call<'_>) {
     match call.kind {
         Kind::Server => {
             out.put("url.scheme", "http.scheme", Some(draft.scheme()));
-            out.put("url.path", "", Some(path));
+            out.put("url.path", "", Some(path).filter(|path| !path.is_empty()));
             out.put("url.query", "", query);
-            out.put("", "http.target", Some(target));
+            out.put("", "http.target", Some(target).filter(|target| !target.is_empty()));
         }
         Kind::Client => {
             let authority = safe_text(draft.authority(), MAX_ADDRESS);
@@ -116,6 +116,14 @@ fn rpc(out: &mut Writer<'_>, call: &Call<'_>) {
     // A status other than 200 is a proxy's, or no gRPC server's.
     let http = status::http_status(call.outcome).filter(|status| *status != 200);
     out.put("http.response.status_code", "http.status_code", http.map(i64::from));
+    // The two that Envoy's native tracer records (`grpc.timeout`, `grpc.content_type`), as metadata is recorded.
+    for (header, stable, old) in [
+        ("grpc-timeout", "rpc.request.metadata.grpc-timeout", "rpc.grpc.request.metadata.grpc-timeout"),
+        ("content-type", "rpc.request.metadata.content-type", "rpc.grpc.request.metadata.content-type"),
+    ] {
+        let value = call.header(Side::Request, header);
+        out.put(stable, old, value.map(|value| Value::Strings(vec![value])));
+    }
 }
 
 fn addresses(out: &mut Writer<'_>, call: &Call<'_>, peer: Option<&str>) {
