@@ -10,7 +10,10 @@ use super::world::World;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+/// Every status of the ABI, and one that does not exist.
 const STATUSES: &[u32] = &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 255];
+/// Those that the filter tells apart, and another.
+const TOLD_APART: &[u32] = &[1, 2, 8, 10, 3];
 /// Nothing, less than any number, not UTF-8, a map that claims four thousand million pairs, and numbers at their ends.
 const NONSENSE: &[&[u8]] =
     &[b"", b"\x01", b"\xff\xfe", &[0xff; 4], &[0xff; 8], &[0xff; 64], &[0x80, 0, 0, 0, 0, 0, 0, 0x80]];
@@ -63,13 +66,13 @@ fn passes(before: &HeaderMap, after: &HeaderMap) {
     }
 }
 
-fn faults() -> impl Iterator<Item = Fault> {
-    let statuses = STATUSES.iter().map(|status| Fault::Status(*status));
+fn faults(statuses: &[u32]) -> impl Iterator<Item = Fault> {
+    let statuses = statuses.iter().map(|status| Fault::Status(*status));
     statuses.chain(NONSENSE.iter().map(|bytes| Fault::Data(bytes.to_vec())))
 }
 
 /// How often the same question is let fail: a tick that repeats itself for a minute teaches nothing new.
-const OCCURRENCES: usize = 3;
+const OCCURRENCES: usize = 2;
 
 /// Each host call of a life without faults, the first few of each kind.
 fn calls_of_a_life() -> Vec<Call> {
@@ -90,7 +93,7 @@ fn any_one_host_call_may_fail_in_any_way() {
     let calls = calls_of_a_life();
     assert!(calls.len() > 20, "{}", calls.len());
     for call in &calls {
-        for fault in faults().filter(|fault| possible(call, fault)) {
+        for fault in faults(TOLD_APART).filter(|fault| possible(call, fault)) {
             let mut world = World::idle(Process::default());
             let (function, index) = (call.function, call.index);
             world.set_faults(move |call| (call.index == index && call.function == function).then(|| fault.clone()));
@@ -105,7 +108,7 @@ fn any_host_function_may_fail_for_ever_in_any_way() {
     functions.sort_unstable();
     functions.dedup();
     for function in functions {
-        for fault in faults() {
+        for fault in faults(STATUSES) {
             let mut world = World::idle(Process::default());
             world.set_faults(move |call| (call.function == function && possible(call, &fault)).then(|| fault.clone()));
             life(&mut world);
