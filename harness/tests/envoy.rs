@@ -78,7 +78,10 @@ async fn waits_to_be_killed() -> Result<()> {
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_test_run_that_is_killed_leaves_no_envoy_behind() -> Result<()> {
+    // What a killed run leaves in the directory for temporary files goes with this one.
+    let temporary = tempfile::tempdir()?;
     let mut run = Command::new(std::env::current_exe()?)
+        .env("TMPDIR", temporary.path())
         .args(["--exact", "waits_to_be_killed", "--ignored", "--nocapture"])
         .stdout(Stdio::piped())
         .spawn()?;
