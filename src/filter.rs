@@ -284,9 +284,10 @@ impl Stream {
     ) {
         let Some(policy) = self.policy(plan) else { return };
         self.find_mark(policy, world);
-        let Some(kept) = self.promise(policy, world, false).filter(|_| self.incoming.extracted.is_some()) else {
-            return;
-        };
+        let outcome = self.outcome_so_far(policy, world);
+        let failed = policy.errors.is_error_so_far(&outcome);
+        let promised = self.promise(policy, world, &outcome, failed);
+        let Some(kept) = promised.filter(|_| self.incoming.extracted.is_some()) else { return };
         let signal = Signal { trace_id: self.trace_id, span_id: self.span_id, kept };
         let mut value = headers::values(headers, b"server-timing").collect::<Vec<_>>().join(&b", "[..]);
         if !value.is_empty() {
@@ -316,7 +317,8 @@ impl Stream {
             if let Some(threshold) = policy.errors.threshold.filter(|_| attempts > 1) {
                 recording.learn(Kept::At(threshold));
             }
-            self.leave_mark(policy, world, false);
+            let outcome = self.outcome_so_far(policy, world);
+            self.leave_mark(policy, world, &outcome, policy.errors.is_error_so_far(&outcome));
         }
     }
 
@@ -331,11 +333,11 @@ impl Stream {
     }
 
     /// Tells the listener that serves our caller, once: what is written again would only say the same.
-    fn leave_mark(&mut self, policy: &Policy, world: &mut World<'_>, ended: bool) {
+    fn leave_mark(&mut self, policy: &Policy, world: &mut World<'_>, outcome: &Outcome, failed: bool) {
         if self.recording.as_ref().is_none_or(|recording| recording.told) || !policy.errors.whole_path {
             return;
         }
-        let Some(kept) = self.promise(policy, world, ended) else { return };
+        let Some(kept) = self.promise(policy, world, outcome, failed) else { return };
         let Some(recording) = &mut self.recording else { return };
         recording.told = true;
         let mark = Mark { trace_id: self.trace_id, kept, time_ns: (world.now_ns)() };
@@ -350,11 +352,9 @@ impl Stream {
     }
 
     /// With which threshold our callers may count on this span being kept late; `None` if it is not.
-    fn promise(&self, policy: &Policy, world: &World<'_>, ended: bool) -> Option<Kept> {
+    fn promise(&self, policy: &Policy, world: &World<'_>, outcome: &Outcome, failed: bool) -> Option<Kept> {
         let recording = self.recording.as_ref()?;
-        let outcome = if ended { self.outcome(policy, world) } else { self.outcome_so_far(policy, world) };
-        let failed = if ended { policy.errors.is_error(&outcome) } else { policy.errors.is_error_so_far(&outcome) };
-        let verdict = sampling::revise(policy, &recording.head, failed, &outcome, recording.below);
+        let verdict = sampling::revise(policy, &recording.head, failed, outcome, recording.below);
         let cap = verdict.cap.filter(|_| verdict.keep)?;
         let kept = match (verdict.threshold, (world.last_tau)(recording.policy, cap)) {
             (Some(threshold), Some(tau)) => Kept::At(threshold.max(tau)),
@@ -367,15 +367,15 @@ impl Stream {
     /// The stream has ended: its span, if it is kept.
     pub fn finish(mut self, plan: &Plan, world: &mut World<'_>) -> Option<Finished> {
         let policy = self.policy(plan)?;
+        let outcome = self.outcome(policy, world);
+        let failed = policy.errors.is_error(&outcome);
         match self.draft.direction {
-            Direction::Outbound => self.leave_mark(policy, world, true),
+            Direction::Outbound => self.leave_mark(policy, world, &outcome, failed),
             // A stream of messages may have called others after its headers had left.
             Direction::Inbound if self.draft.grpc && !self.response.complete => self.find_mark(policy, world),
             Direction::Inbound | Direction::Gateway => {}
         }
-        let outcome = self.outcome(policy, world);
         let recording = self.recording.as_ref()?;
-        let failed = policy.errors.is_error(&outcome);
         let verdict = sampling::revise(policy, &recording.head, failed, &outcome, recording.below);
         if !verdict.keep {
             return None;

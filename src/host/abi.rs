@@ -82,13 +82,6 @@ unsafe extern "C" {
         value: *const u8,
         value_size: usize,
     ) -> u32;
-    fn proxy_add_header_map_value(
-        map: u32,
-        key: *const u8,
-        key_size: usize,
-        value: *const u8,
-        value_size: usize,
-    ) -> u32;
     fn proxy_get_property(path: *const u8, path_size: usize, data: *mut *mut u8, size: *mut usize) -> u32;
     fn proxy_get_shared_data(
         key: *const u8,
@@ -151,14 +144,9 @@ pub fn remove_header(map: Map, name: &str) -> Answer<()> {
     done(unsafe { proxy_remove_header_map_value(map as u32, name.as_ptr(), name.len()) })
 }
 
-/// Replaces the first value of `name`, or adds it.
+/// Replaces every value of `name` by one, or adds it (`HeaderMapImpl::setCopy`).
 pub fn replace_header(map: Map, name: &str, value: &[u8]) -> Answer<()> {
     done(unsafe { proxy_replace_header_map_value(map as u32, name.as_ptr(), name.len(), value.as_ptr(), value.len()) })
-}
-
-/// Adds a value of `name`.
-pub fn add_header(map: Map, name: &str, value: &[u8]) -> Answer<()> {
-    done(unsafe { proxy_add_header_map_value(map as u32, name.as_ptr(), name.len(), value.as_ptr(), value.len()) })
 }
 
 /// An Envoy attribute by its NUL-joined path, as the host serialises it.

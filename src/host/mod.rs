@@ -13,13 +13,17 @@ use log::{LevelFilter, Log, Metadata, Record};
 
 /// Registers the filter with the SDK. The module's entry point calls it; so does a native test before each scenario.
 pub fn start() {
-    install_log();
+    // A second VM start in the same process finds the logger in place, which is fine. The level comes in `on_vm_start`:
+    // Envoy refuses host calls while a module initialises.
+    let _ = log::set_logger(&HostLog);
     std::panic::set_hook(Box::new(|info| abi::log(CRITICAL, &format!("sidespan: {info}"))));
     proxy_wasm::set_root_context(|_| Box::new(root::Root::new()));
 }
 
 #[cfg(target_arch = "wasm32")]
-proxy_wasm::main! {{ start(); }}
+mod entry {
+    proxy_wasm::main! {{ super::start(); }}
+}
 
 const CRITICAL: u32 = 5;
 
@@ -40,12 +44,6 @@ impl Log for HostLog {
     }
 
     fn flush(&self) {}
-}
-
-fn install_log() {
-    // A second VM start in the same process finds the logger in place, which is fine.
-    let _ = log::set_logger(&HostLog);
-    set_log_level();
 }
 
 /// Takes over the level that Envoy runs with, so that a line nobody reads is never formatted.

@@ -161,7 +161,10 @@ impl Drop for Root {
                 }
                 metrics.flush(recorder.stats());
             }),
-            None => Some(metrics.flush(idle)),
+            None => {
+                metrics.flush(idle);
+                None
+            }
         };
     }
 }

@@ -4,7 +4,7 @@ use super::abi::{self, Map};
 use super::active::Active;
 use super::attributes::Live;
 use crate::filter::Stream;
-use crate::propagation::headers::{Header, HeaderEdit, decode_pairs, values};
+use crate::propagation::headers::{HeaderEdit, decode_pairs};
 use crate::span::attributes::Attributes;
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
@@ -29,7 +29,7 @@ impl HttpStream {
         let direction = active.direction(&Live::default());
         let (stream, edits) =
             active.with_entropy(|entropy, stats| Stream::start(&active.plan, direction, &headers, entropy, stats))?;
-        apply(Map::Request, &headers, &edits);
+        apply(Map::Request, &edits);
         self.stream = Some(stream);
         Some(())
     }
@@ -42,7 +42,7 @@ impl HttpStream {
         let edits = active.with_world(&Live::default(), |world| {
             stream.response_headers(&active.plan, &headers, end_of_stream, world)
         })?;
-        apply(Map::Response, &headers, &edits);
+        apply(Map::Response, &edits);
         Some(())
     }
 
@@ -83,14 +83,10 @@ impl HttpContext for HttpStream {
     }
 }
 
-/// Envoy's `replace` changes the first value only, so a repeated header is removed first.
-fn apply(map: Map, headers: &[Header<'_>], edits: &[HeaderEdit]) {
+fn apply(map: Map, edits: &[HeaderEdit]) {
     for edit in edits {
         let answer = match edit {
             HeaderEdit::Remove(name) => abi::remove_header(map, name),
-            HeaderEdit::Set(name, value) if values(headers, name.as_bytes()).nth(1).is_some() => {
-                abi::remove_header(map, name).and_then(|()| abi::add_header(map, name, value))
-            }
             HeaderEdit::Set(name, value) => abi::replace_header(map, name, value),
         };
         if let Err(failed) = answer {
