@@ -63,10 +63,15 @@ impl Kept {
 
     /// Kept by one or by the other.
     pub fn or(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::At(a), Self::At(b)) => Self::At(a.min(b)),
-            (Self::At(Threshold::ALWAYS), _) | (_, Self::At(Threshold::ALWAYS)) => Self::At(Threshold::ALWAYS),
-            _ => Self::Unknown,
+        if other.rank() < self.rank() { other } else { self }
+    }
+
+    /// Of two, the one of smaller rank is what their union is kept with. Beside 100 % an unknown one adds nothing; beside
+    /// anything else nobody knows how much it adds.
+    pub(super) fn rank(self) -> u64 {
+        match self {
+            Self::At(threshold) => threshold.value(),
+            Self::Unknown => 1,
         }
     }
 }
@@ -203,16 +208,9 @@ impl Mark {
             Kept::Unknown => UNKNOWN,
         };
         let mut out = [VERSION; MARK];
-        let bytes = self
-            .trace_id
-            .as_bytes()
-            .iter()
-            .chain(&kept.to_le_bytes())
-            .chain(&self.time_ns.to_le_bytes())
-            .copied()
-            .collect::<Vec<_>>();
-        for (target, source) in out.iter_mut().skip(1).zip(bytes) {
-            *target = source;
+        let (kept, time) = (kept.to_le_bytes(), self.time_ns.to_le_bytes());
+        for (target, source) in out.iter_mut().skip(1).zip(self.trace_id.as_bytes().iter().chain(&kept).chain(&time)) {
+            *target = *source;
         }
         out
     }

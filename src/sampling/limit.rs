@@ -64,9 +64,13 @@ impl<T> Limiter<T> {
     pub fn close(&mut self, release: &mut dyn FnMut(Released<T>)) {
         self.last_tau = self.tau.take().and_then(Threshold::new);
         self.bytes = 0;
-        for late in std::mem::take(&mut self.held).into_values().flatten() {
-            let threshold = capped_threshold(&late, self.last_tau);
-            release((late.item, threshold));
+        for ((randomness, _), trace) in std::mem::take(&mut self.held) {
+            // Traces may share R (`rv`). Between those that share τ the id has chosen, not R.
+            let tied = self.last_tau.is_some_and(|tau| tau.value() == randomness);
+            for late in trace {
+                let threshold = if tied && !late.head.samples(randomness) { None } else { capped_threshold(&late, self.last_tau) };
+                release((late.item, threshold));
+            }
         }
     }
 

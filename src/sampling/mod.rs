@@ -93,6 +93,8 @@ pub struct Verdict {
     pub threshold: Option<Threshold>,
     /// The cap that counts it; `None` for the head's own.
     pub cap: Option<Cap>,
+    /// What the late strata alone keep it with, the head's threshold aside.
+    pub late: Option<Kept>,
 }
 
 /// The two caps of late keeps.
@@ -117,6 +119,23 @@ impl Reason {
             Self::Marked => "marked",
             Self::Debug => "debug",
         }
+    }
+}
+
+// === impl Verdict ===
+
+impl Verdict {
+    /// What our callers may count on, in a signal or a mark: that this span is kept late, with which threshold. `last_tau` is
+    /// τ of its cap's last window. `None`: nothing to tell.
+    ///
+    /// The head's threshold is no part of it: it may be another one at the caller, and a signal is not sent for its sake.
+    /// For a request that the head sampled it is told all the same: its callers are in the stratum `marked` whatever R is.
+    pub fn promise(&self, randomness: u64, last_tau: Option<Threshold>) -> Option<Kept> {
+        let kept = match (self.late.filter(|_| self.keep)?, last_tau) {
+            (Kept::At(threshold), Some(tau)) => Kept::At(threshold.max(tau)),
+            (kept, _) => kept,
+        };
+        kept.includes(randomness).then_some(kept)
     }
 }
 
@@ -151,6 +170,8 @@ fn of_parent(state: Sampled, sampled: bool, ot: &OtelState<'_>, randomness: u64)
     let consistent = ot.th().filter(|th| th.samples(randomness) == sampled);
     let threshold = match consistent {
         _ if !sampled => HeadThreshold::Never,
+        // Whoever asks for debugging gets it, whatever R is.
+        _ if state == Sampled::Debug => HeadThreshold::Known(Threshold::ALWAYS),
         Some(th) => HeadThreshold::Known(th),
         None => HeadThreshold::Unknown,
     };
@@ -180,32 +201,35 @@ fn ot_change(ot: &OtelState<'_>, threshold: Option<Threshold>) -> OtChange {
 pub fn revise(policy: &Policy, head: &Head, failed: bool, outcome: &Outcome, below: Option<Kept>) -> Verdict {
     let slow = policy.slow.as_ref().filter(|slow| slow.is_slow(outcome));
     let strata = [
-        (Reason::Error, policy.errors.threshold.filter(|_| failed).map(Kept::At), Some(Cap::Errors)),
-        (Reason::Slow, slow.and_then(|slow| slow.threshold).map(Kept::At), Some(Cap::Slow)),
-        (Reason::Marked, below, Some(Cap::Errors)),
-        (Reason::Debug, (head.reason == Reason::Debug).then_some(Kept::At(Threshold::ALWAYS)), None),
+        (Reason::Error, policy.errors.threshold.filter(|_| failed).map(Kept::At), Cap::Errors),
+        (Reason::Marked, below, Cap::Errors),
+        (Reason::Slow, slow.and_then(|slow| slow.threshold).map(Kept::At), Cap::Slow),
     ];
     let r = head.randomness;
-    let late =
-        strata.iter().find_map(|(reason, kept, cap)| kept.filter(|kept| kept.includes(r)).map(|_| (*reason, *cap)));
-    let head_keeps = head.threshold.samples(r);
-    let (reason, cap) = late.unwrap_or((head.reason, None));
+    let members = strata.iter().filter_map(|(reason, kept, cap)| kept.map(|kept| (*reason, kept, *cap)));
+    // Which cap counts it must not depend on R, or the two caps together would keep it with a probability that is neither's.
+    // The least threshold does not: a mark that R hides from us (R below its threshold) could not have kept anything.
+    let late = members.clone().min_by_key(|(_, kept, _)| kept.rank());
+    let cap = late.filter(|(_, kept, _)| kept.includes(r)).map(|(_, _, cap)| cap);
+    let reason = members.clone().find(|(_, kept, _)| kept.includes(r)).map_or(head.reason, |(reason, _, _)| reason);
+    let late = late.map(|(_, kept, _)| kept);
     Verdict {
-        keep: !policy.drop && (late.is_some() || head_keeps),
+        keep: !policy.drop && (cap.is_some() || head.threshold.samples(r)),
         reason,
-        threshold: smallest(strata.iter().filter_map(|(_, kept, _)| *kept), head.threshold),
+        threshold: smallest(late, head.threshold),
         cap,
+        late,
     }
 }
 
 /// The threshold of the union of all strata that a request belongs to; `None` as soon as an unknown one could matter.
-fn smallest(strata: impl Iterator<Item = Kept>, head: HeadThreshold) -> Option<Threshold> {
+fn smallest(late: Option<Kept>, head: HeadThreshold) -> Option<Threshold> {
     let head = match head {
         HeadThreshold::Known(threshold) => Some(Kept::At(threshold)),
         HeadThreshold::Unknown => Some(Kept::Unknown),
         HeadThreshold::Never => None,
     };
-    match strata.chain(head).reduce(Kept::or)? {
+    match late.into_iter().chain(head).reduce(Kept::or)? {
         Kept::At(threshold) => Some(threshold),
         Kept::Unknown => None,
     }

@@ -51,7 +51,7 @@ impl Threshold {
     ///
     /// Rounded to four significant hex digits, leading `f`s and zeros not counted, so that extreme rates stay exact too.
     pub fn from_probability(probability: f64) -> Option<Self> {
-        if !(probability > 0.0) {
+        if probability.is_nan() || probability <= 0.0 {
             return None;
         }
         if probability >= 1.0 {
@@ -171,7 +171,7 @@ impl<'a> OtelState<'a> {
             }
             out.extend_from_slice(part);
         }
-        if out.len() > MAX_VALUE {
+        if own > 0 && out.len() > MAX_VALUE {
             out.drain(..own.saturating_add(1).min(out.len()));
         }
         (!out.is_empty()).then_some(out)
