@@ -68,7 +68,8 @@ impl<T> Limiter<T> {
             // Traces may share R (`rv`). Between those that share τ the id has chosen, not R.
             let tied = self.last_tau.is_some_and(|tau| tau.value() == randomness);
             for late in trace {
-                let threshold = if tied && !late.head.samples(randomness) { None } else { capped_threshold(&late, self.last_tau) };
+                let threshold =
+                    if tied && !late.head.samples(randomness) { None } else { capped_threshold(&late, self.last_tau) };
                 release((late.item, threshold));
             }
         }
