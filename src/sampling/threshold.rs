@@ -12,7 +12,7 @@ use std::fmt;
 /// Number of values of R and T: 2^56.
 const RANGE: u64 = 1 << 56;
 const DIGITS: usize = 14;
-/// Significant hex digits of a threshold made from a probability, as SDKs do by default: the rate is exact to 1 in 8,192 or better.
+/// Significant hex digits of a threshold made from a probability, as SDKs do by default: exact to 1 in 8,192 or better.
 const PRECISION: u32 = 4;
 /// Longest `ot` value.
 const MAX_VALUE: usize = 256;
@@ -57,7 +57,8 @@ impl Threshold {
         if probability >= 1.0 {
             return Some(Self::ALWAYS);
         }
-        let rejected = ((1.0 - probability) * RANGE as f64).round() as u64;
+        // Not from 1 − p: a small p would lose digits.
+        let rejected = RANGE.saturating_sub((probability * RANGE as f64).round() as u64);
         // Each leading `f` of T is a leading zero of the probability; its leading zeros are those of the complement.
         let leading = (-probability.min(1.0 - probability).log2() / 4.0).floor() as u32;
         let kept = leading.saturating_add(PRECISION).min(DIGITS as u32);
