@@ -15,8 +15,8 @@ use sidespan::sampling::keep::{self, Kept, Mark, Signal};
 use sidespan::sampling::limit::{Late, Limiter};
 use sidespan::sampling::outcome::{Outcome, ResponseFlags};
 use sidespan::sampling::rules::{Facts, Policy, Sampler, Workload};
-use sidespan::sampling::threshold::{OtelState, Threshold};
-use sidespan::sampling::{Cap, Head, HeadThreshold, OtChange, ParentState, decide, revise};
+use sidespan::sampling::threshold::Threshold;
+use sidespan::sampling::{Cap, Head, OtChange, ParentState, decide, revise};
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
@@ -24,7 +24,7 @@ const REQUESTS: u64 = 100_000;
 const PER_SECOND: u64 = 1_000;
 const MILLISECOND: u64 = 1_000_000;
 const GATEWAY: usize = 0;
-const STORM: std::ops::Range<u64> = 30_000..50_000;
+const STORM: std::ops::Range<u64> = 10_000..50_000;
 
 /// Whom each service calls, each with a chance of one half, so four visits a request; the longest path has six hops.
 const CALLS: [&[usize]; 11] = [&[1], &[2, 3], &[4, 5], &[5, 6], &[7], &[7, 8], &[8], &[9], &[10], &[10], &[]];
@@ -158,11 +158,11 @@ impl Pod {
 // === impl Mesh: Envoy and the applications ===
 
 impl Mesh {
-    fn run(scenario: Scenario) -> Self {
+    fn run(scenario: Scenario, requests: u64) -> Self {
         let pods = (0..CALLS.len()).map(|service| Pod::new(scenario, service)).collect();
-        let (random, spans) = (SplitMix(20_240_229), Vec::with_capacity(1_000_000));
+        let (random, spans) = (SplitMix(4), Vec::with_capacity(1_000_000));
         let mut mesh = Self { scenario, random, pods, spans, request: 0, signals: 0, capped: 0, busiest: 0 };
-        for request in 0..REQUESTS {
+        for request in 0..requests {
             mesh.request = request;
             mesh.enter();
             if request % PER_SECOND == PER_SECOND - 1 {
@@ -437,12 +437,11 @@ impl Mesh {
         for (of, name, precision) in [
             ((|_| true) as fn(&Span) -> bool, "all", 0.15),
             (|span| span.failed, "failed", 0.15),
-            (|span| span.slow, "slow", 0.2),
+            (|span| span.slow, "slow", 0.15),
             (|span| !span.failed && !span.slow, "neither", 0.15),
         ] {
             let found = self.estimate(of, adjusted_count);
             let Estimate { truth, estimate, error } = found;
-            eprintln!("{name}: {found:?} {:+.2} standard errors", (estimate - truth) / error.max(1e-9));
             assert!((estimate - truth).abs() <= 3.0 * error + 1e-6 * truth, "{name}: {found:?}");
             assert!(error < precision * truth, "{name}: {found:?} says little");
         }
@@ -471,7 +470,7 @@ fn head_samples(span: &Span) -> bool {
 }
 
 fn at(cell: &'static OnceLock<Mesh>, head: f64) -> &'static Mesh {
-    cell.get_or_init(|| Mesh::run(Scenario { head, ..Scenario::default() }))
+    cell.get_or_init(|| Mesh::run(Scenario { head, ..Scenario::default() }, REQUESTS))
 }
 
 fn one_percent() -> &'static Mesh {
@@ -495,11 +494,10 @@ fn the_mesh_is_what_it_is_said_to_be() {
     let masked = mesh.spans.iter().filter(|span| span.failed && span.parent.is_some_and(|p| !mesh.spans[p].failed));
     let sampled = mesh.spans.iter().filter(|span| span.parent.is_none() && head_samples(span)).count();
     let (failing, masked) = (failing.len(), masked.count());
-    eprintln!("{} spans, {failing} failing, {masked} masked, {sampled} sampled, depth {depth:?}", mesh.spans.len());
     assert!(depth >= Some(8), "spans from the root to the deepest");
     assert!((1_500..2_500).contains(&failing), "2 % of the requests: {failing}");
     assert!(masked * 3 > failing, "{masked} of {failing} are masked somewhere");
-    assert!((850..1_150).contains(&sampled), "1 % of the requests: {sampled}");
+    assert!((900..1_100).contains(&sampled), "1 % of the requests: {sampled}");
     assert!(mesh.signals > 1_000, "{} signals", mesh.signals);
 }
 
@@ -550,7 +548,6 @@ fn the_obvious_scheme_would_count_errors_nearly_twice() {
         };
         let found = mesh.estimate(|span| span.failed, obvious);
         let expected = mesh.estimate(|span| span.failed, |span| 2.0 - span.rate.map_or(0.0, Threshold::probability));
-        eprintln!("{found:?}, expected {}", expected.estimate);
         assert!(expected.estimate > 1.8 * found.truth);
         assert!((found.estimate - expected.estimate).abs() < 3.0 * found.error, "{found:?} {}", expected.estimate);
         assert!(found.estimate - found.truth > 3.0 * found.error, "so the test of exact counts can fail: {found:?}");
@@ -559,28 +556,37 @@ fn the_obvious_scheme_would_count_errors_nearly_twice() {
 
 #[test]
 fn counts_stay_exact_where_every_service_keeps_another_share() {
-    for head in [1.0, 10.0] {
-        Mesh::run(Scenario { head, mixed: true, ..Scenario::default() }).assert_counts_are_exact();
-    }
+    let mesh = Mesh::run(Scenario { head: 10.0, mixed: true, ..Scenario::default() }, REQUESTS);
+    mesh.assert_counts_are_exact();
 }
 
 #[test]
 fn counts_stay_exact_in_a_storm_under_a_cap() {
-    for mixed in [false, true] {
-        let mesh = Mesh::run(Scenario { head: 1.0, mixed, cap: 20, storm: true, ..Scenario::default() });
-        mesh.assert_counts_are_exact();
-        assert!(mesh.capped > 5_000, "the cap was at work: {}", mesh.capped);
-        assert_eq!(mesh.busiest, 20, "traces in one window of one pod");
-        let exported = mesh.spans.iter().filter(|span| span.failed && span.exported.is_some());
-        let (whole, all) = exported.fold((0, 0), |(w, n), span| (w + usize::from(mesh.is_whole(span)), n + 1));
-        eprintln!("{whole} of {all} exported errors have their whole path, {} capped", mesh.capped);
-    }
+    let mesh = Mesh::run(Scenario { head: 1.0, cap: 20, storm: true, ..Scenario::default() }, STORM.end);
+    mesh.assert_counts_are_exact();
+    assert!(mesh.capped > 5_000, "the cap was at work: {}", mesh.capped);
+    assert_eq!(mesh.busiest, 20, "traces in one window of one pod");
+    // Each pod has a limit of its own. What survives that of the gateway, which sees every error, is whole.
+    let survivors = mesh.spans.iter().filter(|span| {
+        let root = mesh.path(span).last().expect("itself");
+        span.failed && STORM.contains(&span.trace) && root.exported.is_some()
+    });
+    let (whole, all) = survivors.fold((0, 0), |(w, n), span| (w + usize::from(mesh.is_whole(span)), n + 1));
+    assert!(all > 2_000 && whole * 100 > all * 85, "{whole} of {all} errors that survive at the root are whole");
+}
+
+#[test]
+fn counts_stay_exact_in_a_storm_where_every_service_keeps_another_share() {
+    let mesh = Mesh::run(Scenario { head: 10.0, mixed: true, cap: 10, storm: true, ..Scenario::default() }, STORM.end);
+    mesh.assert_counts_are_exact();
+    assert!(mesh.capped > 2_000, "the cap was at work: {}", mesh.capped);
 }
 
 #[test]
 fn signals_of_other_traces_change_nothing() {
     let scenario = Scenario { head: 1.0, forged: true, ..Scenario::default() };
-    assert!(Mesh::run(scenario).spans == one_percent().spans);
+    let mesh = Mesh::run(scenario, REQUESTS / 5);
+    assert!(mesh.spans.len() > 100_000 && one_percent().spans.starts_with(&mesh.spans));
 }
 
 // === impl SplitMix ===

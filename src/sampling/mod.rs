@@ -277,7 +277,8 @@ mod tests {
     fn a_parent_that_is_respected_decides_and_a_threshold_that_contradicts_it_goes() {
         use HeadThreshold::{Known, Never, Unknown};
         use Sampled::{Accept, Debug, Deny};
-        let table: &[(Sampled, Option<&str>, HeadThreshold, &str, Reason, &str)] = &[
+        type Row<'a> = (Sampled, Option<&'a str>, HeadThreshold, &'a str, Reason, &'a str);
+        let table: &[Row<'_>] = &[
             (Accept, None, Unknown, "keep", Reason::Parent, "sampled, nobody said how"),
             (Accept, Some("th:8"), Known(th(HALF)), "keep", Reason::Parent, "consistent"),
             (Accept, Some("th:f"), Unknown, "remove", Reason::Parent, "R is below: inconsistent"),
@@ -304,7 +305,8 @@ mod tests {
 
     #[test]
     fn without_a_parents_decision_the_rate_of_the_policy_applies_to_the_randomness() {
-        let table: &[(f64, Option<&str>, u64, Sampled, &str, &str)] = &[
+        type Row<'a> = (f64, Option<&'a str>, u64, Sampled, &'a str, &'a str);
+        let table: &[Row<'_>] = &[
             (50.0, None, R, Sampled::Accept, "th:8", "R is not below"),
             (6.25, None, R, Sampled::Deny, "keep", "R is below"),
             (100.0, None, 1, Sampled::Accept, "th:0", "all"),
