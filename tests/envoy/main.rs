@@ -16,3 +16,4 @@ mod paths;
 mod smoke;
 mod stage;
 mod whole_path;
+mod whole_path_variants;

@@ -86,20 +86,21 @@ pub fn weight(span: &ReceivedSpan) -> f64 {
 impl Paths {
     /// Starts all of it with this `pluginConfig` everywhere.
     pub async fn start(config: &Value, change: impl FnOnce(MeshBuilder) -> MeshBuilder) -> Result<Self> {
-        Self::with(config, Service::new("backend", "shop").calls("database", "/query"), change).await
+        Self::with(config, |frontend| frontend, |backend| backend, change).await
     }
 
-    /// The same with another backend.
+    /// The same with changed services.
     pub async fn with(
         config: &Value,
-        backend: Service,
+        frontend: impl FnOnce(Service) -> Service,
+        backend: impl FnOnce(Service) -> Service,
         change: impl FnOnce(MeshBuilder) -> MeshBuilder,
     ) -> Result<Self> {
         let receiver = Receiver::start().await?;
         let builder = Mesh::builder()
             .gateway("istio-ingressgateway", "frontend")
-            .service(Service::new("frontend", "shop").calls("backend", "/api"))
-            .service(backend)
+            .service(frontend(Service::new("frontend", "shop").calls("backend", "/api")))
+            .service(backend(Service::new("backend", "shop").calls("database", "/query")))
             .service(Service::new("database", "data"))
             .filter(filter(config)?)
             .cluster(Cluster::new("collector", receiver.port()));
@@ -185,17 +186,20 @@ pub fn assert_path(what: &str, spans: &[ReceivedSpan], expected: &[Hop], parent:
     let mut parent = parent.to_owned();
     let mut left: Vec<&ReceivedSpan> = spans.iter().collect();
     for hop in expected {
-        let index = left.iter().position(|span| span.parent_span_id == parent && span.service() == hop.service);
+        let reason = |span: &ReceivedSpan| span.text("sidespan.sampling.reason").unwrap_or_default().to_owned();
+        let index = left.iter().position(|span| {
+            span.parent_span_id == parent && span.service() == hop.service && reason(span) == hop.reason
+        });
         let Some(index) = index else {
             panic!("{what}: no {hop:?} below {parent:?} among {:#?}", outline(spans));
         };
         let span = left.remove(index);
-        let reason = span.text("sidespan.sampling.reason").unwrap_or_default();
-        let found = (span.kind, reason, threshold(span), span.flags & 1);
-        assert_eq!(found, (hop.kind, hop.reason, Some(hop.th), 1), "{what}: {:#?}", outline(spans));
+        let found = (span.kind, threshold(span), span.flags & 1);
+        assert_eq!(found, (hop.kind, Some(hop.th), 1), "{what}: {:#?}", outline(spans));
         assert_eq!(span.problems, [""; 0], "{what}");
         // A failed attempt's span has the same parent as the next one.
-        let is_attempt = expected.iter().filter(|other| other.service == hop.service && other.kind == hop.kind).count() > 1;
+        let is_attempt =
+            expected.iter().filter(|other| other.service == hop.service && other.kind == hop.kind).count() > 1;
         if !is_attempt {
             parent.clone_from(&span.span_id);
         }

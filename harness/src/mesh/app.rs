@@ -218,7 +218,9 @@ async fn fail(action: Action, grpc: bool) -> Answer {
         Action::Status(code) | Action::Once(code) => respond(code, full("as planned\n")),
         Action::Grpc(code) if grpc => upstream::grpc(code, "as planned").await,
         Action::TrailersOnly(code) if grpc => upstream::grpc_trailers_only(code, "as planned").await,
-        Action::Grpc(_) | Action::TrailersOnly(_) => respond(500, full("a gRPC status was planned for an HTTP request\n")),
+        Action::Grpc(_) | Action::TrailersOnly(_) => {
+            respond(500, full("a gRPC status was planned for an HTTP request\n"))
+        }
         Action::Close => upstream::close().await,
         Action::Reset => upstream::reset().await,
         Action::Cut => upstream::break_mid_body(Abort::Reset).await,
