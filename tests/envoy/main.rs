@@ -13,7 +13,13 @@
 )]
 
 mod paths;
+mod rules;
 mod smoke;
 mod stage;
 mod whole_path;
 mod whole_path_variants;
+
+/// As `sidespan check` reads it.
+#[allow(dead_code, reason = "lines of nodes are for messages")]
+#[path = "../../cli/src/yaml.rs"]
+mod yaml;
