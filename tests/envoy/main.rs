@@ -12,6 +12,7 @@
     reason = "a test that is wrong must fail loudly"
 )]
 
+mod cap;
 mod paths;
 mod rules;
 mod smoke;
