@@ -19,7 +19,7 @@ const SPAN: &str = "00f067aa0ba902b7";
 
 /// A trace id whose R looks random and is always the same (splitmix64).
 fn trace(n: u64) -> String {
-    let mut z = n.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mut z = n.wrapping_add(5_001).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     format!("4bf92f3577b34da6a3{:014x}", (z ^ (z >> 31)) >> 8)

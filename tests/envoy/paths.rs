@@ -27,6 +27,7 @@ pub struct Hop {
     pub service: &'static str,
     pub kind: Kind,
     pub reason: &'static str,
+    /// Empty for none.
     pub th: &'static str,
 }
 
@@ -201,8 +202,8 @@ pub fn assert_path(what: &str, spans: &[ReceivedSpan], expected: &[Hop], parent:
             panic!("{what}: no {hop:?} below {parent:?} among {:#?}", outline(spans));
         };
         let span = left.remove(index);
-        let found = (span.kind, threshold(span), span.flags & 1);
-        assert_eq!(found, (hop.kind, Some(hop.th), 1), "{what}: {:#?}", outline(spans));
+        let found = (span.kind, threshold(span).unwrap_or_default(), span.flags & 1);
+        assert_eq!(found, (hop.kind, hop.th, 1), "{what}: {:#?}", outline(spans));
         assert_eq!(span.problems, [""; 0], "{what}");
         // A failed attempt's span has the same parent as the next one.
         let is_attempt =
