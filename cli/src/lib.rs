@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod explain;
+pub mod fit;
 pub mod schema;
 pub mod wasmplugin;
 pub mod yaml;
