@@ -268,7 +268,9 @@ impl Stream {
                 }
             }
         }
-        if let Some(name) = &plan.config.propagation.trace_id_response_header {
+        // For whoever called this workload; an application has no use for the ids of its own calls.
+        let to_caller = plan.config.propagation.trace_id_response_header.as_ref();
+        if let Some(name) = to_caller.filter(|_| self.draft.direction != Direction::Outbound) {
             edits.push(HeaderEdit::Set(name.clone().into(), self.trace_id.hex().to_vec()));
         }
         edits
@@ -317,8 +319,10 @@ impl Stream {
             if let Some(threshold) = policy.errors.threshold.filter(|_| attempts > 1) {
                 recording.learn(Kept::At(threshold));
             }
-            let outcome = self.outcome_so_far(policy, world);
-            self.leave_mark(policy, world, &outcome, policy.errors.is_error_so_far(&outcome));
+            if self.draft.direction == Direction::Outbound {
+                let outcome = self.outcome_so_far(policy, world);
+                self.leave_mark(policy, world, &outcome, policy.errors.is_error_so_far(&outcome));
+            }
         }
     }
 
