@@ -9,10 +9,9 @@ fn main() {
     println!("cargo:rustc-env=SIDESPAN_PROFILE={profile}");
     println!("cargo:rerun-if-changed=build.rs");
     // HEAD's log changes with every commit and checkout; absent in a source archive, where nothing needs re-running.
-    if let Some(log) = git(&["rev-parse", "--git-path", "logs/HEAD"]) {
-        if std::path::Path::new(&log).exists() {
-            println!("cargo:rerun-if-changed={log}");
-        }
+    let log = git(&["rev-parse", "--git-path", "logs/HEAD"]);
+    if let Some(log) = log.filter(|log| std::path::Path::new(log).exists()) {
+        println!("cargo:rerun-if-changed={log}");
     }
 }
 

@@ -18,6 +18,7 @@ pub mod bootstrap;
 pub mod client;
 pub mod envoy;
 pub mod grpc;
+pub mod mesh;
 pub mod provide;
 pub mod receiver;
 pub mod server;

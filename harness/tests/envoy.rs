@@ -7,7 +7,9 @@ use sidespan_harness::bootstrap::{
 use sidespan_harness::client::{Client, RawConnection, RawRequest, WebSocket, fire};
 use sidespan_harness::upstream::{self, Abort, Upstream};
 use sidespan_harness::{Envoy, Result, envoy_binary, eventually};
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(10);
@@ -61,6 +63,50 @@ async fn a_panic_kills_the_process() -> Result<()> {
     let id = id.await?;
     assert!(task.await.is_err());
     assert!(!Path::new(&format!("/proc/{id}")).exists());
+    Ok(())
+}
+
+#[tokio::test]
+#[ignore = "the next test starts it in a process of its own, to kill that"]
+async fn waits_to_be_killed() -> Result<()> {
+    let envoy = start(&inbound_to(1)).await?;
+    println!("\nenvoy {}", envoy.id());
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    Ok(())
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_test_run_that_is_killed_leaves_no_envoy_behind() -> Result<()> {
+    // What a killed run leaves in the directory for temporary files goes with this one.
+    let temporary = tempfile::tempdir()?;
+    let mut run = Command::new(std::env::current_exe()?)
+        .env("TMPDIR", temporary.path())
+        .args(["--exact", "waits_to_be_killed", "--ignored", "--nocapture"])
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let output = BufReader::new(run.stdout.take().expect("piped"));
+    let id = output
+        .lines()
+        .map_while(std::result::Result::ok)
+        .find_map(|line| line.strip_prefix("envoy ").map(str::to_owned));
+    let stat = format!("/proc/{}/stat", id.expect("started"));
+    run.kill()?;
+    run.wait()?;
+    eventually("the process ends", SOON, async || {
+        // Whoever inherits it need not have reaped it yet.
+        let state = std::fs::read_to_string(&stat).unwrap_or_default();
+        anyhow::ensure!(state.is_empty() || state.contains(") Z "), "{state}");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn sigterm_ends_it_gracefully() -> Result<()> {
+    let (status, log) = start(&inbound_to(1)).await?.terminate().await?;
+    assert!(status.success(), "{status}");
+    assert!(log.contains("caught ENVOY_SIGTERM"), "{log}");
     Ok(())
 }
 

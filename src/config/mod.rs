@@ -4,10 +4,9 @@
 //! first; [`Config::warnings`] says what is legal but probably not meant. `null` for a member means that it is absent.
 
 mod check;
-mod fault;
-mod fit;
 mod names;
 mod pattern;
+mod read;
 mod rules;
 #[cfg(feature = "schema")]
 mod schema;
@@ -16,10 +15,12 @@ mod settle;
 mod tree;
 mod units;
 mod warn;
+pub mod words;
 
 pub use self::check::{Problem, Report, member, parse};
-pub use self::fit::fit;
 pub use self::pattern::{PathPattern, PathTemplate, StringPattern};
+#[cfg(feature = "schema")]
+pub use self::schema::schema;
 pub use self::units::{Bytes, Duration, Percentage, StatusPattern};
 
 use serde::Deserialize;
@@ -35,8 +36,10 @@ pub struct Config {
     /// Where spans go. Absent: propagate only.
     pub exporter: Option<Exporter>,
     /// Resource attributes, added to what is detected and winning over it.
+    #[cfg_attr(feature = "schema", schemars(extend("propertyNames" = {"minLength": 1})))]
     pub resource: BTreeMap<String, Literal>,
     /// Tags of each span: a `customTags` block of a Telemetry resource pastes in unchanged.
+    #[cfg_attr(feature = "schema", schemars(extend("propertyNames" = {"minLength": 1})))]
     pub custom_tags: BTreeMap<String, CustomTag>,
     /// Which trace headers are read and written.
     pub propagation: Propagation,
@@ -48,7 +51,7 @@ pub struct Config {
 
 /// Where spans go, and how they wait.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(extend("oneOf" = [{"required": ["otlp"]}, {"required": ["zipkin"]}])))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Exporter {
     /// An OpenTelemetry Protocol receiver. Exactly one of `otlp` and `zipkin`.
@@ -65,12 +68,14 @@ pub struct Exporter {
 
 /// An OTLP receiver, by Kubernetes service and port or by the name of an Envoy cluster.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(extend("oneOf" = [{"required": ["service"]}, {"required": ["cluster"], "properties": {"port": false}}])))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Otlp {
     /// Fully qualified service name; becomes the Envoy cluster `outbound|<port>||<service>`.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 254), regex(pattern = "^[A-Za-z0-9._-]+$")))]
     pub service: Option<String>,
     /// Port of the service. Default: 4318 for HTTP, 4317 for gRPC.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
     pub port: Option<u16>,
     /// An Envoy cluster by name, instead of `service`.
     pub cluster: Option<String>,
@@ -79,8 +84,10 @@ pub struct Otlp {
     /// Encoding and transport.
     pub protocol: Protocol,
     /// Path of the traces endpoint (HTTP protocols only).
+    #[cfg_attr(feature = "schema", schemars(regex(pattern = "^/[!-~]*$")))]
     pub path: String,
     /// Headers added to each export call.
+    #[cfg_attr(feature = "schema", schemars(extend("propertyNames" = {"pattern": "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"})))]
     pub headers: BTreeMap<String, String>,
     /// How long one call may take; more than zero (zero would be infinite in Envoy).
     pub timeout: Duration,
@@ -120,20 +127,24 @@ pub enum Compression {
 
 /// A Zipkin v2 JSON receiver.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(extend("oneOf" = [{"required": ["service", "port"]}, {"required": ["cluster"], "properties": {"port": false}}])))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Zipkin {
     /// Fully qualified service name; becomes the Envoy cluster `outbound|<port>||<service>`.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 254), regex(pattern = "^[A-Za-z0-9._-]+$")))]
     pub service: Option<String>,
     /// Port of the service, needed with it; usually 9411.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
     pub port: Option<u16>,
     /// An Envoy cluster by name, instead of `service`.
     pub cluster: Option<String>,
     /// The `:authority` of export calls.
     pub authority: Option<String>,
     /// Path of the spans endpoint.
+    #[cfg_attr(feature = "schema", schemars(regex(pattern = "^/[!-~]*$")))]
     pub path: String,
     /// Headers added to each export call.
+    #[cfg_attr(feature = "schema", schemars(extend("propertyNames" = {"pattern": "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"})))]
     pub headers: BTreeMap<String, String>,
     /// How long one call may take; more than zero.
     pub timeout: Duration,
@@ -147,6 +158,7 @@ pub struct Batch {
     /// Longest time a span waits for company; 100 ms to 60 s.
     pub delay: Duration,
     /// Spans of one call; 1 to 8192.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 8192)))]
     pub max_spans: u32,
 }
 
@@ -222,6 +234,7 @@ pub struct LiteralTag {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NamedTag {
     /// Name of the variable or header.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
     pub name: String,
     /// Used when it is absent; without it the tag is left out.
     #[serde(default)]
@@ -243,6 +256,7 @@ pub struct FormatterTag {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PropertyTag {
     /// Dotted path, such as `upstream.address`; a literal dot in a segment is written `\.`.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
     pub path: String,
     /// Used when it is absent; without it the tag is left out.
     #[serde(default)]
@@ -292,12 +306,15 @@ pub enum Trust {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Propagation {
     /// Formats read, in order; the first valid one wins.
+    #[cfg_attr(feature = "schema", schemars(extend("uniqueItems" = true)))]
     pub extract: Vec<Dialect>,
     /// Formats always written; each format that came in is rewritten too.
+    #[cfg_attr(feature = "schema", schemars(extend("uniqueItems" = true)))]
     pub inject: Vec<Dialect>,
     /// What an incoming context is worth.
     pub trust: Trust,
     /// A response header that tells the client the trace id (for support tickets). Absent: none.
+    #[cfg_attr(feature = "schema", schemars(regex(pattern = "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")))]
     pub trace_id_response_header: Option<String>,
     /// Leaves the keep signal in responses to applications and outside clients, instead of removing it.
     pub expose_keep_signal: bool,
@@ -334,7 +351,7 @@ pub enum Parent {
 
 /// One sampling rule.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(extend("anyOf" = [{"required": ["randomSamplingPercentage"]}, {"required": ["drop"], "properties": {"drop": {"const": true}}}, {"required": ["parent"]}, {"required": ["errors"]}, {"required": ["slow"]}])))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Rule {
     /// For logs and metrics.
@@ -370,10 +387,12 @@ pub struct Match {
     /// `:authority`, without the port.
     pub host: Vec<StringPattern>,
     /// HTTP method, upper case.
+    #[cfg_attr(feature = "schema", schemars(inner(regex(pattern = "^[A-Z_-]+$"))))]
     pub method: Vec<String>,
     /// Path without the query: exact, `prefix*`, `*suffix`, `/a/{segment}/b`.
     pub path: Vec<PathPattern>,
     /// Request headers; all must match.
+    #[cfg_attr(feature = "schema", schemars(extend("propertyNames" = {"pattern": "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"})))]
     pub headers: BTreeMap<String, StringPattern>,
 }
 
@@ -400,6 +419,7 @@ pub struct Errors {
     /// Statuses that are errors: numbers, or classes such as `5xx`. No status at all always is one.
     pub http_status: Vec<StatusPattern>,
     /// gRPC status codes that are errors.
+    #[cfg_attr(feature = "schema", schemars(inner(range(min = 1, max = 16))))]
     pub grpc_status: Vec<u8>,
     /// Late keeps a second and worker under an error storm; the traces of largest randomness survive. `0`: no cap.
     pub max_per_second: u32,
@@ -446,22 +466,33 @@ pub struct Spans {
     /// Which names are written.
     pub semantic_conventions: SemanticConventions,
     /// Routes that name spans: `/api/users/{id}`; first match wins.
+    #[cfg_attr(feature = "schema", schemars(extend("uniqueItems" = true)))]
     pub path_templates: Vec<PathTemplate>,
     /// Longest `url.path`, in bytes, cut on a character boundary.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 16_384)))]
     pub max_path_tag_length: u32,
     /// Request headers captured as `http.request.header.<name>`.
+    #[cfg_attr(feature = "schema", schemars(extend("uniqueItems" = true)))]
+    #[cfg_attr(feature = "schema", schemars(inner(regex(pattern = "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"))))]
     pub request_headers: Vec<String>,
     /// Response headers captured as `http.response.header.<name>`.
+    #[cfg_attr(feature = "schema", schemars(extend("uniqueItems" = true)))]
+    #[cfg_attr(feature = "schema", schemars(inner(regex(pattern = "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"))))]
     pub response_headers: Vec<String>,
     /// Query parameters whose values are redacted, besides the default list.
+    #[cfg_attr(feature = "schema", schemars(extend("uniqueItems" = true)))]
     pub redact_query: Vec<String>,
     /// Baggage keys that become `baggage.<key>` attributes.
+    #[cfg_attr(feature = "schema", schemars(extend("uniqueItems" = true)))]
+    #[cfg_attr(feature = "schema", schemars(inner(regex(pattern = "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"))))]
     pub baggage: Vec<String>,
     /// The five `istio.*` tags of Istio's native tracing.
     pub istio_tags: bool,
     /// Most attributes of one span; more are dropped and counted on the span.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 1024)))]
     pub max_attributes: u32,
     /// Longest attribute value, in characters.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 65_536)))]
     pub max_attribute_length: u32,
 }
 

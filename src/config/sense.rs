@@ -158,8 +158,8 @@ fn check_headers(path: &str, headers: &BTreeMap<String, String>, report: &mut Re
     for (name, value) in headers {
         let here = member(path, name);
         if let Some((problem, hint)) = header_name_fault(name) {
-            report.add(&here, problem, hint);
-        } else if OWN_HEADERS.iter().any(|own| own.eq_ignore_ascii_case(name)) {
+            report.add(&here, &problem, hint);
+        } else if OWN_HEADERS.contains(&name.to_ascii_lowercase().as_str()) {
             report.add(&here, "is written by the exporter itself", "leave it out");
         }
         if !is_header_value(value) {
@@ -176,7 +176,7 @@ fn check_waiting(batch: &Batch, queue: &Queue, retry: &Retry, report: &mut Repor
     check_range("exporter.batch.maxSpans", batch.max_spans.into(), 1..=8192, report);
     if !(64 << 10..=256 << 20).contains(&queue.max_bytes.0) {
         let problem = format!("{} bytes is out of range", queue.max_bytes.0);
-        report.add("exporter.queue.maxBytes", problem, "give 64KiB to 256MiB, such as 4MiB");
+        report.add("exporter.queue.maxBytes", &problem, "give 64KiB to 256MiB, such as 4MiB");
     }
     check_millis("exporter.retry.initial", retry.initial, RETRY_WAIT, "10ms", "10m", report);
     check_millis("exporter.retry.max", retry.max, RETRY_WAIT, "10ms", "10m", report);
@@ -190,13 +190,13 @@ fn check_millis(path: &str, value: Duration, range: RangeInclusive<u64>, from: &
     // Whole milliseconds, and nothing above the bound hidden in the rest.
     let beyond = value.0 > std::time::Duration::from_millis(*range.end());
     if beyond || !range.contains(&value.as_millis()) {
-        report.add(path, format!("{:?} is out of range", value.0), format!("give {from} to {to}, such as 10s"));
+        report.add(path, &format!("{:?} is out of range", value.0), &format!("give {from} to {to}, such as 10s"));
     }
 }
 
 fn check_range(path: &str, value: u64, range: RangeInclusive<u64>, report: &mut Report) {
     if !range.contains(&value) {
-        report.add(path, format!("{value} is out of range"), format!("give {} to {}", range.start(), range.end()));
+        report.add(path, &format!("{value} is out of range"), &format!("give {} to {}", range.start(), range.end()));
     }
 }
 
@@ -230,7 +230,7 @@ fn check_tag(key: &str, tag: &CustomTag, report: &mut Report) {
         }
         CustomTag::Formatter(tag) => {
             if let Err(problem) = formatter(&tag.value) {
-                report.add(&format!("{path}.formatter.value"), problem, "such as %PROTOCOL%; %% is a percent sign");
+                report.add(&format!("{path}.formatter.value"), &problem, "such as %PROTOCOL%; %% is a percent sign");
             }
         }
         CustomTag::Property(tag) => {
@@ -245,7 +245,7 @@ fn check_tag(key: &str, tag: &CustomTag, report: &mut Report) {
 
 fn check_header_name(path: &str, name: &str, report: &mut Report) {
     if let Some((problem, hint)) = header_name_fault(name) {
-        report.add(path, problem, hint);
+        report.add(path, &problem, hint);
     }
 }
 
@@ -274,7 +274,7 @@ fn check_propagation(propagation: &Propagation, report: &mut Report) {
     if let Some(name) = &propagation.trace_id_response_header {
         let path = "propagation.traceIdResponseHeader";
         check_header_name(path, name, report);
-        if OWN_HEADERS.iter().any(|own| own.eq_ignore_ascii_case(name)) {
+        if OWN_HEADERS.contains(&name.to_ascii_lowercase().as_str()) {
             report.add(path, "already has a meaning in responses", "choose another, such as x-trace-id");
         }
     }
@@ -287,21 +287,29 @@ fn check_spans(spans: &Spans, report: &mut Report) {
     check_range("spans.maxAttributes", spans.max_attributes.into(), 1..=1024, report);
     check_range("spans.maxAttributeLength", spans.max_attribute_length.into(), 1..=65_536, report);
     let templates: Vec<String> = spans.path_templates.iter().map(|template| template.as_str().to_owned()).collect();
-    let lists: [(&str, &[String], &dyn Fn(&str) -> bool, &str); 5] = [
-        ("spans.pathTemplates", &templates, &|_| true, ""),
-        ("spans.requestHeaders", &spans.request_headers, &is_token, "a header's name, such as `x-tenant-id`"),
-        ("spans.responseHeaders", &spans.response_headers, &is_token, "a header's name, such as `x-tenant-id`"),
-        ("spans.redactQuery", &spans.redact_query, &is_query_key, "a parameter's name alone, such as `token`"),
-        ("spans.baggage", &spans.baggage, &is_token, "a baggage key, such as `tenant`"),
-    ];
-    for (path, list, valid, hint) in lists {
-        for (index, entry) in list.iter().enumerate() {
-            let here = report.element(path, index);
-            if !valid(entry) {
-                report.add(&here, format!("{entry:?} cannot be a name"), hint);
-            } else if list.iter().take(index).any(|earlier| earlier == entry) {
-                report.add(&here, "given twice", "keep one of them");
-            }
+    check_names("spans.pathTemplates", &templates, |_| true, "", report);
+    for (path, list) in
+        [("spans.requestHeaders", &spans.request_headers), ("spans.responseHeaders", &spans.response_headers)]
+    {
+        check_names(path, list, is_token, "a header's name, such as `x-tenant-id`", report);
+    }
+    check_names(
+        "spans.redactQuery",
+        &spans.redact_query,
+        is_query_key,
+        "a parameter's name alone, such as `token`",
+        report,
+    );
+    check_names("spans.baggage", &spans.baggage, is_token, "a baggage key, such as `tenant`", report);
+}
+
+fn check_names(path: &str, list: &[String], valid: fn(&str) -> bool, hint: &str, report: &mut Report) {
+    for (index, entry) in list.iter().enumerate() {
+        let here = report.element(path, index);
+        if !valid(entry) {
+            report.add(&here, &format!("{entry:?} cannot be a name"), hint);
+        } else if list.iter().take(index).any(|earlier| earlier == entry) {
+            report.add(&here, "given twice", "keep one of them");
         }
     }
 }

@@ -51,6 +51,15 @@ pub(super) struct Queue {
     limits: Limits,
 }
 
+/// What became of a span that was pushed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Taken {
+    /// A batch is complete.
+    pub(super) full: bool,
+    /// There was no room for all, and something was dropped.
+    pub(super) overflowed: bool,
+}
+
 /// The bounds of a [`Queue`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Limits {
@@ -145,7 +154,7 @@ impl Queue {
         Self { open: Batch::default(), waiting: VecDeque::new(), bytes: 0, spans: 0, limits }
     }
 
-    /// Takes a span, if need be at the cost of spans of a lower class. Whatever is dropped is counted. True if a batch is full.
+    /// Takes a span, if need be at the cost of spans of a lower class. Whatever is dropped is counted.
     pub(super) fn push(
         &mut self,
         encoder: &Encoder,
@@ -153,25 +162,28 @@ impl Queue {
         class: Class,
         now_ns: u64,
         stats: &mut Stats,
-    ) -> bool {
+    ) -> Taken {
         stats.count(Counter::SpansKept);
         let size = body.len().saturating_add(trace_state.len());
         if size > self.limits.span_bytes {
             stats.count(Counter::DroppedTooLarge);
-            return false;
+            return Taken { full: false, overflowed: false };
         }
         let overflows = self.open.size().saturating_add(size) > self.limits.batch_bytes;
         if overflows {
             self.close(now_ns);
         }
         self.append(encoder, (body, trace_state), class, now_ns);
-        self.make_room(class, stats);
+        let overflowed = self.bytes > self.limits.queue_bytes;
+        if overflowed {
+            self.make_room(class, stats);
+        }
         let full = self.open.spans() >= self.limits.batch_spans || self.open.size() >= self.limits.batch_bytes;
         if full {
             self.close(now_ns);
         }
         self.show(stats);
-        full || overflows
+        Taken { full: full || overflows, overflowed }
     }
 
     /// A batch to send: the oldest that waits, or the open one if it is due (or `now` even if it is not).
@@ -284,9 +296,6 @@ impl Queue {
     /// enough, it is the newcomer (the newest of its class) that goes.
     fn make_room(&mut self, class: Class, stats: &mut Stats) {
         let excess = self.bytes.saturating_sub(self.limits.queue_bytes);
-        if excess == 0 {
-            return;
-        }
         let lower = |candidate: &&Class| **candidate < class;
         let droppable =
             Class::ALL.iter().filter(lower).fold(0usize, |sum, lower| sum.saturating_add(self.size_of(*lower)));
@@ -329,5 +338,19 @@ impl Queue {
     fn show(&self, stats: &mut Stats) {
         stats.set(Gauge::QueueBytes, self.bytes as u64);
         stats.set(Gauge::QueueSpans, self.spans);
+    }
+}
+
+#[cfg(test)]
+impl Queue {
+    /// What is counted is what is there, but for what is under way; and the bound holds.
+    pub(super) fn check(&self) {
+        let batches = || std::iter::once(&self.open).chain(&self.waiting);
+        let (bytes, spans) = (batches().map(Batch::size).sum::<usize>(), batches().map(Batch::spans).sum::<usize>());
+        assert!(bytes <= self.bytes && spans as u64 <= self.spans && self.bytes <= self.limits.queue_bytes);
+        assert!(self.waiting.iter().all(|batch| batch.spans() > 0));
+        for section in batches().flat_map(|batch| &batch.sections) {
+            assert_eq!(section.ends.last().map_or(0, |end| *end as usize), section.bytes.len());
+        }
     }
 }

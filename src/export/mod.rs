@@ -22,6 +22,9 @@ mod batch;
 mod events;
 pub mod stats;
 mod target;
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, reason = "an overflow fails the test, as it should")]
+mod tests;
 
 pub use self::batch::Class;
 pub use self::events::Event;
@@ -155,6 +158,11 @@ impl Exporter {
         self.target.encoding
     }
 
+    /// What writes them, for rooms that encode on their own.
+    pub fn encoder(&self) -> &Encoder {
+        &self.encoder
+    }
+
     /// The Envoy cluster that calls go to.
     pub fn cluster(&self) -> &str {
         &self.target.cluster
@@ -168,12 +176,11 @@ impl Exporter {
     /// Takes a span that was kept: its body, and the value of its `tracestate` (empty for none). Never fails: what does not fit is
     /// dropped, or drops what matters less, and is counted.
     pub fn push(&mut self, body: &[u8], trace_state: &[u8], class: Class, now_ns: u64) -> Pushed {
-        let lost = self.stats.dropped();
-        let full = self.queue.push(&self.encoder, (body, trace_state), class, now_ns, &mut self.stats);
-        if self.stats.dropped() > lost {
+        let taken = self.queue.push(&self.encoder, (body, trace_state), class, now_ns, &mut self.stats);
+        if taken.overflowed {
             self.events.queue_full(now_ns);
         }
-        Pushed { flush_soon: full && self.may_call(now_ns) }
+        Pushed { flush_soon: taken.full && self.may_call(now_ns) }
     }
 
     /// The next call to make. To be called until `None`, on each tick and after each reply; each call must be reported to

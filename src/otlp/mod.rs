@@ -9,8 +9,10 @@ pub mod gzip;
 pub mod json;
 pub mod reply;
 #[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, reason = "an overflow fails the test, as it should")]
 pub(crate) mod tests;
 mod trace;
+mod wait;
 pub mod wire;
 mod zipkin;
 
@@ -105,7 +107,7 @@ fn seal_protobuf(body: &[u8], trace_state: &[u8], spans: &mut Vec<u8>) {
     let trace_state = if std::str::from_utf8(trace_state).is_ok() { trace_state } else { &[] };
     let state_len = match trace_state.len() {
         0 => 0,
-        length => wire::varint_len(length as u64).saturating_add(length).saturating_add(1),
+        length => wire::bytes_len(length),
     };
     wire::header(spans, 2, body.len().saturating_add(state_len));
     spans.extend_from_slice(body);

@@ -4,6 +4,7 @@
 //! (Retry-After). Envoy answers for a receiver that it cannot reach, with a status of its own and a known text.
 
 use super::Encoding;
+use super::wait::{self, number};
 use super::wire::Fields;
 use crate::propagation::headers::{self, Header};
 
@@ -13,9 +14,6 @@ const MAX_RESPONSE: usize = 4 * 1024 * 1024;
 const MAX_PARTIAL: usize = 64 * 1024;
 /// Longest message of a receiver that is shown, in bytes.
 const MAX_MESSAGE: usize = 200;
-/// Longest wait that a receiver can ask for: a mistake in a date must not silence the exporter for a year.
-const MAX_WAIT_S: u64 = 600;
-const SECOND_NS: u64 = 1_000_000_000;
 
 /// An answer as the host hands it over.
 #[derive(Clone, Copy, Debug, Default)]
@@ -86,7 +84,7 @@ pub fn http(encoding: Encoding, reply: &Reply<'_>, now_s: u64) -> Verdict {
     if reply.body.len() > MAX_RESPONSE {
         return Failure::TooLarge.fatal(format!("HTTP {status} with a body of {} bytes", reply.body.len()));
     }
-    let wait = headers::first(reply.headers, b"retry-after").and_then(|value| retry_after(value, now_s));
+    let wait = headers::first(reply.headers, b"retry-after").and_then(|value| wait::retry_after(value, now_s));
     let message = || describe(status, encoding, reply.body);
     match status {
         200..=299 => partial(encoding, reply.body),
@@ -117,7 +115,7 @@ pub fn grpc(reply: &Reply<'_>, now_s: u64) -> Verdict {
     }
     let text = percent_decoded(field(b"grpc-message").unwrap_or_default());
     let message = join(format!("grpc-status {code}"), &text);
-    let wait = field(b"grpc-status-details-bin").and_then(base64).and_then(|status| retry_info(&status));
+    let wait = field(b"grpc-status-details-bin").and_then(wait::retry_info);
     // CANCELLED, DEADLINE_EXCEEDED, ABORTED, OUT_OF_RANGE, UNAVAILABLE, DATA_LOSS; RESOURCE_EXHAUSTED with RetryInfo only.
     match code {
         4 => Failure::Timeout.retryable(wait, message),
@@ -231,97 +229,6 @@ fn unframed(body: &[u8]) -> &[u8] {
     if *compressed == 0 { rest.get(..length).unwrap_or_default() } else { &[] }
 }
 
-/// `google.rpc.Status { details = 3: Any { type_url = 1, value = 2 } }` holding
-/// `google.rpc.RetryInfo { retry_delay = 1: Duration { seconds = 1, nanos = 2 } }`.
-fn retry_info(status: &[u8]) -> Option<u64> {
-    let details = Fields(status).filter_map(|field| match field {
-        (3, super::wire::Field::Bytes(any)) => Some(Fields(any)),
-        _ => None,
-    });
-    let info = details
-        .filter(|any| any.bytes(1).is_some_and(|url| url.ends_with(b"/google.rpc.RetryInfo")))
-        .find_map(|any| any.bytes(2))?;
-    let delay = Fields(Fields(info).bytes(1).unwrap_or_default());
-    let seconds = delay.number(1).cast_signed().clamp(0, MAX_WAIT_S.cast_signed()).cast_unsigned();
-    let nanos = delay.number(2).cast_signed().clamp(0, 999_999_999).cast_unsigned();
-    Some(seconds.saturating_mul(SECOND_NS).saturating_add(nanos))
-}
-
-/// `Retry-After`: whole seconds, or a date in one of the three forms of RFC 9110 section 5.6.7. Nanoseconds to wait.
-fn retry_after(value: &[u8], now_s: u64) -> Option<u64> {
-    let value = headers::trim(value);
-    let seconds = number(value).map(u64::from).or_else(|| Some(http_date(value)?.saturating_sub(now_s)))?;
-    Some(seconds.min(MAX_WAIT_S).saturating_mul(SECOND_NS))
-}
-
-/// Decimal digits only; what does not fit is the largest number.
-fn number(text: &[u8]) -> Option<u32> {
-    if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    Some(std::str::from_utf8(text).ok()?.parse().unwrap_or(u32::MAX))
-}
-
-/// Seconds since the Unix epoch. `Sun, 06 Nov 1994 08:49:37 GMT`, `Sunday, 06-Nov-94 08:49:37 GMT` or
-/// `Sun Nov  6 08:49:37 1994`; the name of the day is not checked.
-fn http_date(text: &[u8]) -> Option<u64> {
-    let text = std::str::from_utf8(text).ok()?;
-    let mut words = text.split([' ', '-']).filter(|word| !word.is_empty());
-    let weekday = words.next()?;
-    let (day, month, year, time) = if weekday.ends_with(',') {
-        let (day, month, year, time) = (words.next()?, words.next()?, words.next()?, words.next()?);
-        (words.next()? == "GMT").then_some((day, month, year, time))?
-    } else {
-        let (month, day, time, year) = (words.next()?, words.next()?, words.next()?, words.next()?);
-        (day, month, year, time)
-    };
-    if words.next().is_some() {
-        return None;
-    }
-    days(four_digits(year)?, month_number(month)?, small(day, 31)?)?.checked_mul(86_400)?.checked_add(seconds(time)?)
-}
-
-/// A year of two digits is one of 1970 to 2069.
-fn four_digits(year: &str) -> Option<u64> {
-    match (year.len(), small(year, 9999)?) {
-        (4, year) => Some(year),
-        (2, year) => year.checked_add(if year < 70 { 2000 } else { 1900 }),
-        _ => None,
-    }
-}
-
-fn month_number(name: &str) -> Option<u64> {
-    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    MONTHS.iter().zip(1..).find(|(month, _)| **month == name).map(|(_, number)| number)
-}
-
-/// `08:49:37`, as seconds of the day; a leap second is allowed.
-fn seconds(time: &str) -> Option<u64> {
-    let mut parts = time.split(':');
-    let (hour, minute, second) = (parts.next()?, parts.next()?, parts.next()?);
-    let seconds = [(hour, 23, 3600), (minute, 59, 60), (second, 60, 1)]
-        .into_iter()
-        .try_fold(0u64, |sum, (text, max, scale): (&str, u64, u64)| {
-            sum.checked_add(small(text, max)?.checked_mul(scale)?)
-        });
-    seconds.filter(|_| parts.next().is_none())
-}
-
-fn small(text: &str, max: u64) -> Option<u64> {
-    number(text.as_bytes()).map(u64::from).filter(|number| *number <= max)
-}
-
-/// Days from 1970-01-01 in the Gregorian calendar; `None` before it. Years begin in March, so that a leap day comes last.
-fn days(year: u64, month: u64, day: u64) -> Option<u64> {
-    let (year, month) =
-        if month > 2 { (year, month.checked_sub(3)?) } else { (year.checked_sub(1)?, month.checked_add(9)?) };
-    let leap_days = (year / 4).checked_sub(year / 100)?.checked_add(year / 400)?;
-    let before_month = month.checked_mul(153)?.checked_add(2)? / 5;
-    let days = year.checked_mul(365)?.checked_add(leap_days)?.checked_add(before_month)?.checked_add(day)?;
-    // 1 March of year 0 to 1 January 1970 is 719,468 days; `day` counts from 1.
-    days.checked_sub(719_469)
-}
-
 /// gRPC percent-encodes messages (gRPC over HTTP/2, "Status-Message"); a `%` that is no escape stays as it is.
 fn percent_decoded(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
@@ -343,27 +250,202 @@ fn percent_decoded(text: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Base64 of the standard alphabet, padded or not, as gRPC sends binary headers.
-fn base64(text: &[u8]) -> Option<Vec<u8>> {
-    let text = text.strip_suffix(b"==").or_else(|| text.strip_suffix(b"=")).unwrap_or(text);
-    let mut out = Vec::with_capacity(text.len());
-    for chunk in text.chunks(4) {
-        let bits = chunk.iter().try_fold(0u32, |bits, digit| Some((bits << 6) | sextet(*digit)?))?;
-        // 4, 3 or 2 digits are 3, 2 or 1 bytes; one digit alone is none.
-        let missing = 4usize.checked_sub(chunk.len()).filter(|missing| *missing < 3)?;
-        let aligned = (0..missing).fold(bits << 8, |bits, _| bits << 6);
-        out.extend_from_slice(aligned.to_be_bytes().get(..3usize.checked_sub(missing)?)?);
-    }
-    Some(out)
-}
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, reason = "an overflow fails the test, as it should")]
+mod tests {
+    use super::*;
+    use opentelemetry_proto::tonic::collector::trace::v1::{ExportTracePartialSuccess, ExportTraceServiceResponse};
+    use proptest::prelude::*;
+    use prost::Message as _;
 
-fn sextet(digit: u8) -> Option<u32> {
-    Some(match digit {
-        b'A'..=b'Z' => u32::from(digit.wrapping_sub(b'A')),
-        b'a'..=b'z' => u32::from(digit.wrapping_sub(b'a').wrapping_add(26)),
-        b'0'..=b'9' => u32::from(digit.wrapping_sub(b'0').wrapping_add(52)),
-        b'+' => 62,
-        b'/' => 63,
-        _ => return None,
-    })
+    const S: u64 = 1_000_000_000;
+
+    fn partial_response(rejected_spans: i64, message: &str) -> ExportTraceServiceResponse {
+        let error_message = message.to_owned();
+        ExportTraceServiceResponse {
+            partial_success: Some(ExportTracePartialSuccess { rejected_spans, error_message }),
+        }
+    }
+
+    fn accepted(rejected: u64, message: &str) -> Verdict {
+        Verdict::Accepted { rejected, message: message.to_owned() }
+    }
+
+    /// Failure, retryable, wait in seconds.
+    fn failed(verdict: Verdict) -> (Failure, bool, Option<u64>) {
+        match verdict {
+            Verdict::Failed { failure, retryable, wait_ns, .. } => (failure, retryable, wait_ns.map(|wait| wait / S)),
+            accepted => panic!("{accepted:?}"),
+        }
+    }
+
+    fn http_status(status: u16, body: &[u8]) -> Verdict {
+        http(Encoding::Protobuf, &Reply { status: Some(status), body, ..Reply::default() }, 0)
+    }
+
+    #[test]
+    fn only_four_statuses_are_tried_again() {
+        for status in 100..=599 {
+            let verdict = http_status(status, b"");
+            match status {
+                200..=299 => assert_eq!(verdict, accepted(0, "")),
+                429 => assert_eq!(failed(verdict), (Failure::Throttled, true, None)),
+                502..=504 => assert_eq!(failed(verdict), (Failure::Unavailable, true, None)),
+                413 => assert_eq!(failed(verdict), (Failure::TooLarge, false, None)),
+                _ => assert_eq!(failed(verdict), (Failure::Refusal, false, None), "{status}"),
+            }
+        }
+    }
+
+    #[test]
+    fn envoys_own_answers_are_told_apart() {
+        let table: &[(u16, &str, Failure)] = &[
+            (
+                503,
+                "upstream connect error or disconnect/reset before headers. reset reason: connection failure",
+                Failure::Refused,
+            ),
+            (503, "no healthy upstream", Failure::NoHealthyHost),
+            (504, "upstream request timeout", Failure::Timeout),
+            (503, "the collector is full", Failure::Unavailable),
+        ];
+        for (status, body, failure) in table {
+            assert_eq!(failed(http_status(*status, body.as_bytes())), (*failure, true, None), "{body}");
+        }
+        assert_eq!(failed(http(Encoding::Json, &Reply::default(), 0)), (Failure::Reset, true, None));
+        assert_eq!(failed(grpc(&Reply::default(), 0)), (Failure::Reset, true, None));
+    }
+
+    #[test]
+    fn a_receiver_says_when_to_come_back() {
+        for status in [429, 503] {
+            let headers = [Header::new("retry-after", "7")];
+            let reply = Reply { status: Some(status), headers: &headers, ..Reply::default() };
+            assert_eq!(failed(http(Encoding::Json, &reply, 0)).2, Some(7));
+        }
+    }
+
+    #[test]
+    fn a_partial_success_is_a_success() {
+        let response = partial_response(7, "too\nold").encode_to_vec();
+        assert_eq!(http_status(200, &response), accepted(7, "too old"));
+        let json = |body: &[u8]| http(Encoding::Json, &Reply { status: Some(200), body, ..Reply::default() }, 0);
+        let table: &[(&str, u64, &str)] = &[
+            (r#"{"partialSuccess":{"rejectedSpans":"7","errorMessage":"old"}}"#, 7, "old"),
+            (r#"{"partialSuccess":{"rejectedSpans":7}}"#, 7, ""),
+            (r#"{"partialSuccess":{"errorMessage":"only a warning"}}"#, 0, "only a warning"),
+            (r#"{"partialSuccess":{"rejectedSpans":-1}}"#, 0, ""),
+            (r#"{"partialSuccess":{}}"#, 0, ""),
+            ("{}", 0, ""),
+            ("", 0, ""),
+            ("not JSON", 0, ""),
+        ];
+        for (body, rejected, message) in table {
+            assert_eq!(json(body.as_bytes()), accepted(*rejected, message), "{body}");
+        }
+        assert_eq!(http_status(200, &partial_response(-3, "").encode_to_vec()), accepted(0, ""));
+        assert_eq!(http_status(202, &[0xff; 100]), accepted(0, ""));
+    }
+
+    #[test]
+    fn a_response_that_is_too_large_is_a_failure_for_good() {
+        assert_eq!(failed(http_status(200, &vec![0; MAX_RESPONSE + 1])), (Failure::TooLarge, false, None));
+    }
+
+    #[test]
+    fn messages_of_a_receiver_fit_one_line() {
+        let Verdict::Failed { message, .. } = http_status(400, "bad\r\nthing\u{1b}[31m".as_bytes()) else { panic!() };
+        assert_eq!(message, "HTTP 400: bad  thing [31m");
+        let Verdict::Failed { message, .. } = http_status(400, &[b'x'; 10_000]) else { panic!() };
+        assert!(message.len() < MAX_MESSAGE + 20);
+        // A google.rpc.Status with its message in field 2.
+        let Verdict::Failed { message, .. } = http_status(400, b"\x08\x03\x12\x03bad") else { panic!() };
+        assert_eq!(message, "HTTP 400: bad");
+    }
+
+    fn grpc_status(code: &str, details: Option<&str>) -> Verdict {
+        let mut trailers = vec![Header::new("grpc-status", code), Header::new("grpc-message", "why%20not%3f")];
+        trailers.extend(details.map(|details| Header::new("grpc-status-details-bin", details)));
+        grpc(&Reply { status: Some(200), trailers: &trailers, ..Reply::default() }, 0)
+    }
+
+    #[test]
+    fn grpc_codes_are_tried_again_as_the_specification_says() {
+        for code in 1..=20 {
+            let (failure, retryable, _) = failed(grpc_status(&code.to_string(), None));
+            assert_eq!(retryable, [1, 4, 10, 11, 14, 15].contains(&code), "{code}");
+            let expected = match code {
+                4 => Failure::Timeout,
+                8 => Failure::Throttled,
+                1 | 10 | 11 | 14 | 15 => Failure::Unavailable,
+                _ => Failure::Refusal,
+            };
+            assert_eq!(failure, expected, "{code}");
+        }
+        let Verdict::Failed { message, .. } = grpc_status("3", None) else { panic!() };
+        assert_eq!(message, "grpc-status 3: why not?");
+    }
+
+    #[test]
+    fn an_exhausted_resource_is_tried_again_only_with_retry_info() {
+        // google.rpc.Status { code: 8, details: [Any { RetryInfo { 5 s } }] }
+        let mut any = Vec::new();
+        crate::otlp::wire::bytes(&mut any, 1, b"type.googleapis.com/google.rpc.RetryInfo");
+        crate::otlp::wire::bytes(&mut any, 2, &[0x0a, 2, 8, 5]);
+        let mut status = vec![8, 8];
+        crate::otlp::wire::bytes(&mut status, 3, &any);
+        assert_eq!(failed(grpc_status("8", Some("CAg"))), (Failure::Throttled, false, None));
+        assert_eq!(failed(grpc_status("8", Some(&encoded(&status)))), (Failure::Throttled, true, Some(5)));
+        assert_eq!(failed(grpc_status("14", Some(&encoded(&status)))), (Failure::Unavailable, true, Some(5)));
+    }
+
+    fn encoded(bytes: &[u8]) -> String {
+        const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        let bits: Vec<u8> = bytes.iter().flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1)).collect();
+        let digit = |bits: &[u8]| (0..6).fold(0, |sum, bit| sum * 2 + bits.get(bit).copied().unwrap_or(0));
+        bits.chunks(6).map(|bits| char::from(DIGITS[usize::from(digit(bits))])).collect()
+    }
+
+    #[test]
+    fn a_grpc_status_may_come_in_the_headers_or_not_at_all() {
+        let headers = [Header::new("grpc-status", "14")];
+        let reply = Reply { status: Some(200), headers: &headers, ..Reply::default() };
+        assert_eq!(failed(grpc(&reply, 0)), (Failure::Unavailable, true, None));
+        let none = |status| grpc(&Reply { status: Some(status), body: b"<html>", ..Reply::default() }, 0);
+        assert_eq!(failed(none(200)), (Failure::Refusal, false, None));
+        assert_eq!(failed(none(404)), (Failure::Refusal, false, None));
+        assert_eq!(failed(none(503)), (Failure::Unavailable, true, None));
+        let headers = [Header::new("grpc-status", "14"), Header::new("grpc-message", "no healthy upstream")];
+        let reply = Reply { status: Some(200), headers: &headers, ..Reply::default() };
+        assert_eq!(failed(grpc(&reply, 0)), (Failure::NoHealthyHost, true, None));
+    }
+
+    #[test]
+    fn a_grpc_message_is_taken_out_of_its_frame() {
+        let message = partial_response(3, "old").encode_to_vec();
+        let mut body = vec![0, 0, 0, 0, message.len() as u8];
+        body.extend_from_slice(&message);
+        let trailers = [Header::new("grpc-status", "0")];
+        let reply = |body| Reply { status: Some(200), body, trailers: &trailers, ..Reply::default() };
+        assert_eq!(grpc(&reply(&body), 0), accepted(3, "old"));
+        for (body, why) in
+            [(&b""[..], "no message"), (&[0, 0, 0, 0, 0], "an empty one"), (&[1, 0, 0, 0, 9, 1], "a cut one")]
+        {
+            assert_eq!(grpc(&reply(body), 0), accepted(0, ""), "{why}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_can_hurt(status in proptest::option::of(any::<u16>()), body: Vec<u8>, value: Vec<u8>, code in 0u8..20) {
+            let code = code.to_string();
+            let headers = [Header::new("retry-after", &value), Header::new("grpc-message", &value)];
+            let trailers = [Header::new("grpc-status", &code), Header::new("grpc-status-details-bin", &value)];
+            let reply = Reply { status, headers: &headers, body: &body, trailers: &trailers };
+            let _ = grpc(&reply, 1);
+            for encoding in [Encoding::Protobuf, Encoding::Json, Encoding::Zipkin] {
+                let _ = http(encoding, &reply, 1);
+            }
+        }
+    }
 }

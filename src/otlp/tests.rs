@@ -63,7 +63,20 @@ pub(crate) fn span() -> impl Strategy<Value = Span> {
     let rest = (text(), kind, any::<u64>(), any::<u64>(), attributes(), any::<u32>(), vec(link(), 0..3), status);
     (ids, rest).prop_map(|((trace_id, span_id, parent, flags), rest)| {
         let (name, kind, start_ns, end_ns, attributes, dropped_attributes, links, status) = rest;
-        Span { trace_id, span_id, parent, flags, name, kind, start_ns, end_ns, attributes, dropped_attributes, links, status }
+        Span {
+            trace_id,
+            span_id,
+            parent,
+            flags,
+            name,
+            kind,
+            start_ns,
+            end_ns,
+            attributes,
+            dropped_attributes,
+            links,
+            status,
+        }
     })
 }
 
@@ -121,9 +134,10 @@ fn expected(span: &Span, trace_state: &str) -> proto::Span {
             .collect(),
         status: match &span.status {
             Status::Unset => None,
-            Status::Error(message) => {
-                Some(proto::Status { message: message.clone().into_owned(), code: proto::status::StatusCode::Error as i32 })
-            }
+            Status::Error(message) => Some(proto::Status {
+                message: message.clone().into_owned(),
+                code: proto::status::StatusCode::Error as i32,
+            }),
         },
         ..proto::Span::default()
     }
@@ -145,7 +159,11 @@ fn request(encoding: Encoding, resource: &[Attribute], spans: &[(Span, String)])
     out
 }
 
-fn check(decoded: ExportTraceServiceRequest, resource: &[Attribute], spans: &[(Span, String)]) -> Result<(), TestCaseError> {
+fn check(
+    decoded: ExportTraceServiceRequest,
+    resource: &[Attribute],
+    spans: &[(Span, String)],
+) -> Result<(), TestCaseError> {
     let [resource_spans] = decoded.resource_spans.try_into().expect("one resource");
     prop_assert_eq!(resource_spans.resource.expect("a resource").attributes, expected_attributes(resource));
     prop_assert_eq!(&resource_spans.schema_url, SCHEMA_URL);
@@ -332,7 +350,8 @@ fn zipkin_tags_are_text_and_the_span_wins_over_the_resource() {
         Attribute::new("l", Value::Strings(vec!["a\"".into(), "b".into()])),
         Attribute::new("both", "span"),
     ];
-    let context = SpanContext { trace_id: plain_span().trace_id, span_id: plain_span().span_id, flags: Flags::default() };
+    let context =
+        SpanContext { trace_id: plain_span().trace_id, span_id: plain_span().span_id, flags: Flags::default() };
     let links = vec![Link { context, attributes: vec![Attribute::new("reason", "conflict"), Attribute::new("n", 1)] }];
     let span = Span { attributes, links, dropped_attributes: 3, ..plain_span() };
     let span = zipkin(&span, &[Attribute::new("both", "resource")]);
@@ -344,10 +363,7 @@ fn zipkin_tags_are_text_and_the_span_wins_over_the_resource() {
         ("both", "span"),
         ("otel.scope.name", "sidespan"),
         ("otel.dropped_attributes_count", "3"),
-        (
-            "otlp.link.0",
-            r#"4bf92f3577b34da6a3ce929d0e0e4736|00f067aa0ba902b7||{"reason":"conflict","n":1}|0"#,
-        ),
+        ("otlp.link.0", r#"4bf92f3577b34da6a3ce929d0e0e4736|00f067aa0ba902b7||{"reason":"conflict","n":1}|0"#),
     ];
     for (key, value) in expected {
         assert_eq!(span.tag(key), Some(value), "{key}");

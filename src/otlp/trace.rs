@@ -47,11 +47,25 @@ pub(super) fn link_flags(flags: Flags) -> u32 {
 /// `repeated KeyValue`, each as field `field`.
 pub(super) fn attributes(out: &mut Vec<u8>, field: u32, attributes: &[Attribute]) {
     for attribute in attributes {
-        wire::message(out, field, |out| {
-            wire::bytes(out, 1, attribute.key.as_bytes());
-            wire::message(out, 2, |out| value(&attribute.value, out));
-        });
+        match &attribute.value {
+            Value::String(text) => text_attribute(out, field, &attribute.key, text),
+            other => wire::message(out, field, |out| {
+                wire::bytes(out, 1, attribute.key.as_bytes());
+                wire::message(out, 2, |out| value(other, out));
+            }),
+        }
     }
+}
+
+/// `KeyValue` of a string, which most are: its lengths are known, so that nothing has to be patched.
+fn text_attribute(out: &mut Vec<u8>, field: u32, key: &str, text: &str) {
+    let any_value = wire::bytes_len(text.len());
+    let key_value = wire::bytes_len(key.len()).saturating_add(wire::bytes_len(any_value));
+    out.reserve(wire::bytes_len(key_value).saturating_add(4));
+    wire::header(out, field, key_value);
+    wire::bytes(out, 1, key.as_bytes());
+    wire::header(out, 2, any_value);
+    wire::bytes(out, 1, text.as_bytes());
 }
 
 /// `AnyValue`. A member of a `oneof` is written even if it is its type's default: that is how it is told from absent.

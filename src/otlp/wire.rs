@@ -41,6 +41,11 @@ pub fn varint_len(value: u64) -> usize {
     (bits.saturating_mul(9).saturating_add(64) / 64) as usize
 }
 
+/// How many bytes [`bytes`] appends for a field below 16 and a content of `length` bytes.
+pub fn bytes_len(length: usize) -> usize {
+    varint_len(length as u64).saturating_add(length).saturating_add(1)
+}
+
 /// A field of wire type 0: integers, booleans, enumerations.
 pub fn number(out: &mut Vec<u8>, field: u32, value: u64) {
     key(out, field, VARINT);

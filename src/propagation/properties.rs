@@ -1,8 +1,9 @@
 //! Properties of the room as a whole, over headers that are valid, broken and of any bytes, in any configuration.
 
+use super::format::extracted;
 use super::tests_common::{apply, borrow};
 use super::*;
-use crate::config::Propagation;
+use crate::config::{Dialect, Propagation};
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 

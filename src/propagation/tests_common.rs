@@ -1,6 +1,7 @@
 //! Words that the tests of this room share: a trace and a span, headers as text, readings as text.
 
 use super::{Extracted, Header, HeaderEdit, Reading};
+use crate::config::{Dialect, Propagation, Trust};
 use crate::context::{Flags, SpanContext};
 use crate::id::{SpanId, TraceId};
 
@@ -8,6 +9,13 @@ use crate::id::{SpanId, TraceId};
 pub const T: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 /// The span that the tests speak of.
 pub const S: &str = "00f067aa0ba902b7";
+
+/// Another trace.
+pub const U: &str = "0af7651916cd43dd8448eb211c80319c";
+/// Another span.
+pub const V: &str = "b7ad6b7169203331";
+/// The lower half of `T`.
+pub const L: &str = "a3ce929d0e0e4736";
 
 /// `T`, `S`, and no flags.
 pub fn context() -> SpanContext {
@@ -18,9 +26,14 @@ pub fn context() -> SpanContext {
     }
 }
 
-/// `{t}` and `{s}` filled in.
+/// `{t}`, `{s}`, `{u}`, `{v}` and `{l}` filled in.
 pub fn show(text: &str) -> String {
-    text.replace("{t}", T).replace("{s}", S)
+    text.replace("{t}", T).replace("{s}", S).replace("{u}", U).replace("{v}", V).replace("{l}", L)
+}
+
+/// What is read, what is always written, and trust.
+pub fn config(extract: &[Dialect], inject: &[Dialect], trust: Trust) -> Propagation {
+    Propagation { extract: extract.into(), inject: inject.into(), trust, ..Propagation::default() }
 }
 
 /// One header a line, `name: value`.

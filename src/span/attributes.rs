@@ -4,7 +4,11 @@
 //! durations as 8 bytes little-endian (times in nanoseconds), a boolean as one byte.
 
 use crate::propagation::headers::Header;
+use crate::span::redact::safe_text;
 use std::collections::BTreeMap;
+
+/// Longest text that is taken from an attribute, in bytes.
+pub const MAX_TEXT: usize = 4096;
 
 /// What Envoy knows of a request when it ends. Every method is a host call: ask for what is needed, once.
 pub trait Attributes {
@@ -131,9 +135,9 @@ pub fn boolean(bytes: &[u8]) -> Option<bool> {
     }
 }
 
-/// Text; what is not UTF-8 becomes U+FFFD.
+/// Text of at most [`MAX_TEXT`] bytes; what is not UTF-8 and control characters become U+FFFD.
 pub fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
+    safe_text(bytes, MAX_TEXT)
 }
 
 /// `address:port`, `[address]:port` or an address alone, as Envoy writes socket addresses: address and port.

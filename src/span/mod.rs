@@ -5,13 +5,19 @@
 
 pub mod attributes;
 mod build;
+mod captured;
 mod draft;
+mod envoy;
 mod identity;
 pub mod limits;
 pub mod name;
 mod recipe;
 pub mod redact;
+mod semconv;
 pub mod status;
+pub mod tags;
+#[cfg(test)]
+mod tests;
 
 pub use self::attributes::Attributes;
 pub use self::build::build;

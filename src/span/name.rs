@@ -306,7 +306,8 @@ mod tests {
             self.0 ^= self.0 >> 12;
             self.0 ^= self.0 << 25;
             self.0 ^= self.0 >> 27;
-            usize::try_from((self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % bound).expect("small")
+            let high = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33;
+            usize::try_from(high.checked_rem(bound).expect("not zero")).expect("small")
         }
 
         /// Words with vowels, so that most of them pass for words; numbers and junk in between.
@@ -316,7 +317,8 @@ mod tests {
                 path.push('/');
                 match self.below(4) {
                     0 => path.push_str(&self.below(1 << 30).to_string()),
-                    1 => (0..self.below(20)).for_each(|_| path.push(char::from(33 + self.below(90) as u8))),
+                    1 => (0..self.below(20))
+                        .for_each(|_| path.push(char::from(b'!'.saturating_add(self.below(90) as u8)))),
                     _ => (0..=self.below(4)).for_each(|_| {
                         path.push(char::from(b"bcdfghklmnprstvw"[self.below(16)]));
                         path.push(char::from(b"aeiou"[self.below(5)]));
@@ -346,7 +348,7 @@ mod tests {
     fn a_scanner_cannot_take_the_places_of_real_routes() {
         let names = Names::default();
         let mut random = Random(7);
-        for _ in 0..100_000 {
+        for _ in 0..10_000 {
             names.http(random.path().as_bytes(), false);
         }
         assert_eq!(names.http(b"/api/users/42", false), Target::None, "its own places are taken");

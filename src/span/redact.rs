@@ -25,6 +25,9 @@ const DEFAULT_PARAMETERS: &[&str] = &[
 
 const REDACTED: &str = "REDACTED";
 
+/// Bytes that are looked at: cutting comes after redaction, for half a credential is still one.
+const MAX_SCAN: usize = 8192;
+
 /// Which query parameters lose their values.
 #[derive(Clone, Debug, Default)]
 pub struct Redaction {
@@ -42,7 +45,7 @@ impl Redaction {
 
     /// A query (without `?`) with every secret value replaced, as safe text of at most `limit` bytes.
     pub fn query(&self, query: &[u8], limit: usize) -> String {
-        let query = safe_text(query, limit);
+        let query = safe_text(query, MAX_SCAN);
         let mut out = String::with_capacity(query.len());
         for part in query.split_inclusive(['&', ';']) {
             let (pair, delimiter) = match part.strip_suffix(['&', ';']) {
@@ -59,13 +62,15 @@ impl Redaction {
             }
             out.push_str(delimiter);
         }
+        cut(&mut out, limit);
         out
     }
 
-    /// A path with its query, as safe text of at most `limit` bytes before redaction.
+    /// A path or URL with its query, as safe text; path and query each of at most `limit` bytes.
     pub fn target(&self, target: &[u8], limit: usize) -> String {
         let mut parts = target.splitn(2, |byte| *byte == b'?');
-        let path = without_credentials(&safe_text(parts.next().unwrap_or_default(), limit));
+        let mut path = without_credentials(&safe_text(parts.next().unwrap_or_default(), MAX_SCAN));
+        cut(&mut path, limit);
         match parts.next() {
             Some(query) => format!("{path}?{}", self.query(query, limit)),
             None => path,
@@ -185,6 +190,13 @@ mod tests {
         ] {
             assert_eq!(without_credentials(input), expected);
         }
+    }
+
+    #[test]
+    fn a_cut_never_uncovers_half_a_credential() {
+        let redaction = Redaction::default();
+        assert_eq!(redaction.target(b"/p/https://user:secret@host", 20), "/p/https://REDACTED:");
+        assert_eq!(redaction.query(b"u=https://user:secret@host&sig=abc", 16), "u=https://REDACT");
     }
 
     #[test]

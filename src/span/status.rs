@@ -223,7 +223,8 @@ mod tests {
         use Kind::{Client, Server};
         let nothing = |flags| Outcome { http_status: None, ..http(0, flags) };
         #[rustfmt::skip]
-        let table: &[(Kind, Outcome, Option<(&str, &str)>, &str)] = &[
+        type Expected = Option<(&'static str, &'static str)>;
+        let table: &[(Kind, Outcome, Expected, &str)] = &[
             (Server, http(200, 0), None, "success"),
             (Server, http(101, 0), None, "websocket"),
             (Client, http(302, 0), None, "redirect"),

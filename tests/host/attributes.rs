@@ -33,6 +33,8 @@ pub struct Facts {
     pub direction: Direction,
     /// `request.time`.
     pub start_ns: u64,
+    /// `upstream.request_attempt_count` once the router has chosen the response; `None`: one.
+    pub attempts: Option<u64>,
     /// How it ended; `None` while it runs.
     pub end: Option<EndFacts>,
 }
@@ -137,9 +139,18 @@ pub fn derived(stream: &Stream, path: &[u8]) -> Option<Vec<u8>> {
         "response.flags" => Some(end.map_or(0, |end| end.flags).to_le_bytes().to_vec()),
         "response.code_details" => end.map(|end| end.details.as_bytes().to_vec()),
         "response.grpc_status" => end.and_then(|end| grpc_status(stream, end)).map(|code| code.to_le_bytes().to_vec()),
-        "upstream.request_attempt_count" => Some(end.map_or(0, |end| end.attempts).to_le_bytes().to_vec()),
+        "upstream.request_attempt_count" => Some(attempts(stream, end).to_le_bytes().to_vec()),
         "xds.listener_direction" => Some(direction(stream.facts.direction).to_le_bytes().to_vec()),
         _ => None,
+    }
+}
+
+/// Zero until the router has tried; the response headers come from the last attempt.
+fn attempts(stream: &Stream, end: Option<&EndFacts>) -> u64 {
+    match stream.phase {
+        Phase::Log => end.map_or(0, |end| end.attempts),
+        Phase::ResponseHeaders => stream.facts.attempts.unwrap_or(1),
+        Phase::RequestHeaders | Phase::Elsewhere => 0,
     }
 }
 

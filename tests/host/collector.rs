@@ -6,6 +6,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
+use std::fmt;
 use std::io::Read;
 
 /// What Envoy knows of a cluster.
@@ -56,7 +57,7 @@ pub struct OutCall {
 }
 
 /// A span as a collector sees it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ExportedSpan {
     /// Attributes of its resource.
     pub resource: Vec<KeyValue>,
@@ -162,6 +163,16 @@ impl ExportedSpan {
     pub fn threshold(&self) -> Option<String> {
         let member = self.span.trace_state.split(',').find_map(|member| member.trim().strip_prefix("ot="))?;
         member.split(';').find_map(|pair| pair.strip_prefix("th:")).map(str::to_owned)
+    }
+}
+
+/// One line: what tells spans apart.
+impl fmt::Debug for ExportedSpan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kind, status, reason) = (self.kind(), self.status(), self.attribute("sidespan.sampling.reason"));
+        write!(f, "{} {kind} {status} {reason:?}", self.span.name)?;
+        write!(f, " trace {} span {} parent {}", self.trace_id(), self.span_id(), self.parent_id())?;
+        write!(f, " state {:?}", self.span.trace_state)
     }
 }
 

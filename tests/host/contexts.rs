@@ -44,7 +44,7 @@ impl Root {
     pub fn unseen(self, direction: Direction, headers: impl Into<HeaderMap>) -> Stream {
         let id = engine::fresh_id();
         engine::with(|engine| {
-            let facts = Facts { direction, start_ns: engine.process.clock().now_ns(), end: None };
+            let facts = Facts { direction, start_ns: engine.process.clock().now_ns(), ..Facts::default() };
             let stream = engine::Stream { root: self.id, request: headers.into(), facts, ..engine::Stream::default() };
             engine.streams.insert(id, stream);
         });
@@ -130,6 +130,11 @@ impl Stream {
             enter(self.id, "on_response_headers", || symbols::proxy_on_response_headers(self.id, count, false));
         assert_eq!(action, CONTINUE, "a tracing filter never holds a response");
         self.with(|stream| stream.phase = Phase::Elsewhere);
+    }
+
+    /// How often the router tried before the response came; once, unless told.
+    pub fn attempts(&self, attempts: u64) {
+        self.with(|stream| stream.facts.attempts = Some(attempts));
     }
 
     /// The response has trailers; the release module exports no callback for them, they are seen in `on_log`.

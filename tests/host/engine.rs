@@ -314,16 +314,18 @@ impl Engine {
             2 => Kind::Histogram,
             _ => return Err(BAD_ARGUMENT),
         };
-        METRICS.with_borrow_mut(|metrics| {
-            metrics.push((kind, String::from_utf8(name.to_vec()).expect("metric names are UTF-8")));
-            u32::try_from(metrics.len()).map_err(|_| INTERNAL_FAILURE)
-        })
+        let name = String::from_utf8(name.to_vec()).expect("metric names are UTF-8");
+        let define = |metrics: &RefCell<Vec<(Kind, String)>>| {
+            metrics.borrow_mut().push((kind, name));
+            u32::try_from(metrics.borrow().len()).map_err(|_| INTERNAL_FAILURE)
+        };
+        METRICS.try_with(define).unwrap_or(Err(INTERNAL_FAILURE))
     }
 
     /// The kind and name of a defined metric.
     pub fn metric(&self, id: u32) -> Result<(Kind, String), Status> {
         let index = usize::try_from(id).map_err(|_| NOT_FOUND)?.checked_sub(1).ok_or(NOT_FOUND)?;
-        METRICS.with_borrow(|metrics| metrics.get(index).cloned()).ok_or(NOT_FOUND)
+        METRICS.try_with(|metrics| metrics.borrow().get(index).cloned()).ok().flatten().ok_or(NOT_FOUND)
     }
 }
 

@@ -31,5 +31,13 @@ mod world;
 
 mod selftest;
 
-/// What `_initialize` does in the module. Nothing yet: the filter's host room is to come, and its tests with it.
-fn start_filter() {}
+mod cost;
+mod faults;
+mod lifecycle;
+mod traffic;
+mod whole_path;
+
+/// What `_initialize` does in the module.
+fn start_filter() {
+    sidespan::host::start();
+}

@@ -104,6 +104,7 @@ impl Worker {
     fn respond(&self, stream: u32, reply: Reply, facts: EndFacts) -> HeaderMap {
         self.run(move |_| {
             let stream = Stream::from_id(stream);
+            stream.attempts(facts.attempts);
             if reply.status != 0 {
                 stream.response(reply.headers);
             }

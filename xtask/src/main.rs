@@ -3,7 +3,6 @@
 mod build;
 mod demo;
 mod envoy;
-mod leftovers;
 mod steps;
 mod target;
 mod test;

@@ -24,8 +24,7 @@ pub fn ensure() -> Result<()> {
 
 const WAYS_OUT: &str = "Do one of these, then run the command again:
   - with rustup (https://rustup.rs): `rustup target add wasm32-wasip1`
-  - with a toolchain of your distribution: install its package for wasm32-wasip1 (Fedora: rust-std-static-wasm32-wasip1;
-    Arch: rust-wasm; Alpine: rust-wasm)
+  - with a toolchain of your distribution: install its package for wasm32-wasip1, if it has one
   - with Debian's rustc-web, cargo-web, rust-web-src, lld-19 and wasi-libc, which compile the standard library from source:
       export RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 CARGO_UNSTABLE_BUILD_STD=std,panic_abort
       export CARGO_TARGET_WASM32_WASIP1_LINKER=wasm-ld-19

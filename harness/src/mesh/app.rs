@@ -1,0 +1,242 @@
+//! An application behind a sidecar: forwards trace headers as Istio asks applications to, calls others, fails on demand.
+
+use super::plan::{Action, PLAN, Plan};
+use crate::client::Client;
+use crate::server::{Abort, Answer, Server, full};
+use crate::support::lock;
+use crate::upstream::{self, Recorded, header_list, respond, whole};
+use anyhow::Result;
+use bytes::Bytes;
+use http::Request;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+/// Which headers an application copies from the request it serves to those it makes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Forwarding {
+    /// Everything that Istio's documentation lists.
+    #[default]
+    All,
+    /// `traceparent`, `tracestate` and `baggage` only.
+    W3c,
+    /// `b3` and `x-b3-*` only.
+    B3,
+    /// Nothing: every call starts a new trace.
+    Nothing,
+}
+
+/// What an application does.
+#[derive(Clone, Debug)]
+pub(super) struct Behaviour {
+    pub(super) name: String,
+    pub(super) forwarding: Forwarding,
+    pub(super) masks: bool,
+    pub(super) work: Duration,
+    /// Hosts to call and the path there, one after the other.
+    pub(super) calls: Vec<(String, String)>,
+}
+
+/// One request as the application lived it.
+#[derive(Clone, Debug)]
+pub struct Exchange {
+    /// The application's name.
+    pub application: String,
+    /// The request, as the inbound listener handed it over.
+    pub received: Recorded,
+    /// The calls it made.
+    pub calls: Vec<Call>,
+}
+
+/// A call to another service, through the outbound listener.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// Host called.
+    pub host: String,
+    /// Headers sent, without the transport's own.
+    pub sent: Vec<(String, String)>,
+    /// Status; `None` if there was no answer.
+    pub status: Option<u16>,
+    /// gRPC status, if it was a gRPC call that got one.
+    pub grpc_status: Option<u32>,
+    /// Whether the answer was whole.
+    pub complete: bool,
+    /// Headers of the answer, as the outbound listener handed them over.
+    pub answer: Vec<(String, Bytes)>,
+}
+
+/// A running application.
+pub(super) struct App {
+    server: Server,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    behaviour: Behaviour,
+    /// Known only once the sidecar runs, and that starts after the application.
+    outbound: OnceLock<Client>,
+    exchanges: Mutex<Vec<Exchange>>,
+}
+
+const W3C: &[&str] = &["traceparent", "tracestate", "baggage"];
+const B3: &[&str] = &["b3", "x-b3-traceid", "x-b3-spanid", "x-b3-parentspanid", "x-b3-sampled", "x-b3-flags"];
+const OTHERS: &[&str] = &[
+    "x-request-id",
+    "x-ot-span-context",
+    "x-cloud-trace-context",
+    "grpc-trace-bin",
+    "uber-trace-id",
+    "x-amzn-trace-id",
+    "x-datadog-trace-id",
+    "x-datadog-parent-id",
+    "x-datadog-sampling-priority",
+    "x-datadog-tags",
+    "x-datadog-origin",
+];
+
+// === impl App ===
+
+impl App {
+    pub(super) async fn start(behaviour: Behaviour) -> Result<Self> {
+        let (outbound, exchanges) = (OnceLock::new(), Mutex::default());
+        let shared = Arc::new(Shared { behaviour, outbound, exchanges });
+        let handler = shared.clone();
+        let server = Server::start(move |request| {
+            let shared = handler.clone();
+            async move { shared.serve(&whole(request).await?).await }
+        })
+        .await?;
+        Ok(Self { server, shared })
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        self.server.port()
+    }
+
+    pub(super) fn set_outbound(&self, client: Client) {
+        // Set once, by the mesh that starts it.
+        let _ = self.shared.outbound.set(client);
+    }
+
+    pub(super) fn exchanges(&self) -> Vec<Exchange> {
+        lock(&self.shared.exchanges).clone()
+    }
+
+    pub(super) fn clear(&self) {
+        lock(&self.shared.exchanges).clear();
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    async fn serve(&self, request: &Request<Bytes>) -> Answer {
+        let plan = text(request, PLAN).and_then(|plan| plan.parse::<Plan>().ok()).unwrap_or_default();
+        let grpc = text(request, "content-type").is_some_and(|kind| kind.starts_with("application/grpc"));
+        let mut exchange = Exchange {
+            application: self.behaviour.name.clone(),
+            received: Recorded::from_request(request),
+            calls: Vec::new(),
+        };
+        tokio::time::sleep(self.behaviour.work).await;
+        let mut masks = self.behaviour.masks;
+        let mut end = None;
+        for action in plan.actions(&self.behaviour.name) {
+            match action {
+                Action::Delay(delay) => tokio::time::sleep(delay).await,
+                Action::Mask => masks = true,
+                other => end = Some(other),
+            }
+        }
+        let answer = match end {
+            Some(action) => fail(action, grpc).await,
+            None => {
+                exchange.calls = self.call_all(request, grpc).await;
+                let failed = exchange.calls.iter().find(|call| call.failed()).filter(|_| !masks);
+                self.succeed_or_pass_on(failed, grpc).await
+            }
+        };
+        lock(&self.exchanges).push(exchange);
+        answer
+    }
+
+    async fn call_all(&self, request: &Request<Bytes>, grpc: bool) -> Vec<Call> {
+        let headers = self.behaviour.forwarding.forwarded(request);
+        let mut calls = Vec::new();
+        for (host, path) in &self.behaviour.calls {
+            calls.push(self.call(host, path, headers.clone(), grpc).await);
+        }
+        calls
+    }
+
+    async fn call(&self, host: &str, path: &str, sent: Vec<(String, String)>, grpc: bool) -> Call {
+        let mut call =
+            Call { host: host.to_owned(), sent, status: None, grpc_status: None, complete: false, answer: Vec::new() };
+        let Some(client) = self.outbound.get() else { return call };
+        let headers: Vec<(&str, &str)> =
+            call.sent.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let reply = if grpc {
+            client.grpc(host, path, &[b"call"], &headers).await.map(|reply| (reply.status, reply.http))
+        } else {
+            client.get(host, path, &headers).await.map(|reply| (None, reply))
+        };
+        if let Ok((grpc_status, reply)) = reply {
+            call.status = Some(reply.status.as_u16());
+            call.grpc_status = grpc_status;
+            call.complete = reply.complete && (!grpc || grpc_status.is_some());
+            call.answer = header_list(&reply.headers);
+        }
+        call
+    }
+
+    async fn succeed_or_pass_on(&self, failed: Option<&Call>, grpc: bool) -> Answer {
+        match (failed, grpc) {
+            (None, false) => respond(200, full(format!("{} is fine\n", self.behaviour.name))),
+            (None, true) => upstream::grpc(0, "").await,
+            (Some(call), false) => respond(500, full(format!("{} failed\n", call.host))),
+            (Some(call), true) => upstream::grpc(call.grpc_status.unwrap_or(14), "a call failed").await,
+        }
+    }
+}
+
+async fn fail(action: Action, grpc: bool) -> Answer {
+    match action {
+        Action::Status(code) => respond(code, full("as planned\n")),
+        Action::Grpc(code) if grpc => upstream::grpc(code, "as planned").await,
+        Action::Grpc(_) => respond(500, full("a gRPC status was planned for an HTTP request\n")),
+        Action::Close => upstream::close().await,
+        Action::Reset => upstream::reset().await,
+        Action::Cut => upstream::break_mid_body(Abort::Reset).await,
+        // These are no ends.
+        Action::Mask | Action::Delay(_) => respond(200, full("")),
+    }
+}
+
+fn text<'a>(request: &'a Request<Bytes>, name: &str) -> Option<&'a str> {
+    request.headers().get(name)?.to_str().ok()
+}
+
+// === impl Forwarding, Call ===
+
+impl Forwarding {
+    /// The plan is forwarded whatever the application does with trace headers.
+    fn forwarded(self, request: &Request<Bytes>) -> Vec<(String, String)> {
+        let lists: &[&[&str]] = match self {
+            Self::All => &[W3C, B3, OTHERS],
+            Self::W3c => &[W3C],
+            Self::B3 => &[B3],
+            Self::Nothing => &[],
+        };
+        let wanted = |name: &str| name == PLAN || lists.iter().any(|list| list.contains(&name));
+        let copied = request.headers().iter().filter(|(name, _)| wanted(name.as_str()));
+        copied.filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned()))).collect()
+    }
+}
+
+impl Call {
+    /// No whole answer, a status of 500 or more, or a gRPC status other than OK.
+    pub fn failed(&self) -> bool {
+        !self.complete
+            || self.status.is_none_or(|status| status >= 500)
+            || self.grpc_status.is_some_and(|code| code != 0)
+    }
+}

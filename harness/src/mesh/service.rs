@@ -1,0 +1,97 @@
+//! One service of a mesh, as it is described.
+
+use super::app::Forwarding;
+use crate::bootstrap::{Route, VirtualHost};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// One service: an application and its sidecar.
+#[derive(Clone, Debug)]
+pub struct Service {
+    pub(super) name: String,
+    pub(super) namespace: String,
+    pub(super) calls: Vec<(String, String)>,
+    pub(super) forwarding: Forwarding,
+    pub(super) masks: bool,
+    pub(super) work: Duration,
+    pub(super) retry: Option<(String, u32)>,
+    pub(super) metadata: Value,
+}
+
+// === impl Service ===
+
+impl Service {
+    /// A service that calls nobody, forwards all trace headers and works for no time.
+    pub fn new(name: &str, namespace: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            namespace: namespace.to_owned(),
+            calls: Vec::new(),
+            forwarding: Forwarding::All,
+            masks: false,
+            work: Duration::ZERO,
+            retry: None,
+            metadata: json!({}),
+        }
+    }
+
+    /// Calls another service of the mesh for each request, after the calls already there.
+    #[must_use]
+    pub fn calls(mut self, service: &str, path: &str) -> Self {
+        self.calls.push((service.to_owned(), path.to_owned()));
+        self
+    }
+
+    /// Which trace headers the application forwards.
+    #[must_use]
+    pub fn forwards(mut self, forwarding: Forwarding) -> Self {
+        self.forwarding = forwarding;
+        self
+    }
+
+    /// Answers 200 although somebody it called has failed.
+    #[must_use]
+    pub fn masks_errors(mut self) -> Self {
+        self.masks = true;
+        self
+    }
+
+    /// How long the application thinks about each request.
+    #[must_use]
+    pub fn works_for(mut self, time: Duration) -> Self {
+        self.work = time;
+        self
+    }
+
+    /// The sidecar retries the application's calls, `retry_on` in Envoy's words such as `5xx,reset`.
+    #[must_use]
+    pub fn retries(mut self, retry_on: &str, retries: u32) -> Self {
+        self.retry = Some((retry_on.to_owned(), retries));
+        self
+    }
+
+    /// Merges into the metadata of the sidecar's node.
+    #[must_use]
+    pub fn metadata(mut self, patch: Value) -> Self {
+        crate::merge(&mut self.metadata, patch);
+        self
+    }
+
+    pub(super) fn full_name(&self) -> String {
+        format!("{}.{}.svc.cluster.local", self.name, self.namespace)
+    }
+
+    /// Where others find it.
+    pub(super) fn cluster_name(&self) -> String {
+        format!("outbound|80||{}", self.full_name())
+    }
+
+    pub(super) fn virtual_host(&self, retry: Option<&(String, u32)>) -> VirtualHost {
+        let (short, full) = (format!("{}.{}", self.name, self.namespace), self.full_name());
+        let mut route = Route::cluster("/", &self.cluster_name()).named("default");
+        if let Some((retry_on, retries)) = retry {
+            route = route.retry(retry_on, *retries);
+        }
+        VirtualHost::new(&format!("{full}:80"), &[&self.name, &short, &full], [route])
+    }
+}

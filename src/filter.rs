@@ -1,0 +1,563 @@
+//! The life of one stream: headers in, edits out, and at the end a span if it is kept. Pure: every effect is an argument.
+
+use crate::config::{Config, Dialect, Direction, Trust};
+use crate::context::{Flags, Sampled, SpanContext};
+use crate::export::{Counter, Stats, is_telemetry};
+use crate::id::{Entropy, SpanId, TraceId};
+use crate::propagation::headers::{self, Header, HeaderEdit, decode_pairs};
+use crate::propagation::{Incoming, Outgoing, TraceState, edits, extract, traceparent};
+use crate::sampling::keep::{self, Kept, Mark, Signal};
+use crate::sampling::outcome::{Outcome, ResponseFlags};
+use crate::sampling::rules::{self, Facts, Policy, Sampler};
+use crate::sampling::threshold::{OtelState, Threshold};
+use crate::sampling::{self, Cap, Head, HeadThreshold, OtChange, ParentState, Reason, Verdict};
+use crate::span::attributes::{self, Attributes, path};
+use crate::span::{self, Draft, Environment, Identity, Ids, Link, Recipe, Span, Workload};
+use std::str::FromStr;
+
+/// Compiled once per configuration; shared by all streams of a root context.
+pub struct Plan {
+    config: Config,
+    identity: Identity,
+    recipe: Recipe,
+    sampler: Sampler,
+}
+
+/// What the other listener of this proxy is told: marks in a store shared by all workers.
+pub trait Marks {
+    /// The mark in the slot of `randomness`, whoever left it.
+    fn read(&mut self, randomness: u64) -> Option<Mark>;
+    /// Leaves a mark.
+    fn write(&mut self, randomness: u64, mark: Mark) -> Written;
+}
+
+/// What writing a mark did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// It is there.
+    Stored,
+    /// It is there, and another trace's live mark is gone.
+    Overwrote,
+    /// It could not be stored.
+    Failed,
+}
+
+/// Effects that a callback may need, each of them lazy because each is a host call.
+pub struct World<'a> {
+    /// Envoy's attributes and header maps.
+    pub attributes: &'a dyn Attributes,
+    /// Marks for the other listener.
+    pub marks: &'a mut dyn Marks,
+    /// Counters.
+    pub stats: &'a mut Stats,
+    /// Nanoseconds since the Unix epoch.
+    pub now_ns: &'a dyn Fn() -> u64,
+    /// τ of a policy's cap at the last flush: what a signal may promise.
+    pub last_tau: &'a dyn Fn(usize, Cap) -> Option<Threshold>,
+}
+
+/// One request, from its headers to its end.
+pub struct Stream {
+    draft: Draft,
+    incoming: Incoming,
+    trace_id: TraceId,
+    span_id: SpanId,
+    /// The right-most 56 bits of the trace id are said to be random.
+    random: bool,
+    /// What goes upstream; the span's own differs in its threshold.
+    trace_state: TraceState,
+    /// `None`: nothing is recorded, the parent's context is handed on.
+    recording: Option<Recording>,
+    response: Response,
+}
+
+/// The sampling side of a stream.
+struct Recording {
+    policy: usize,
+    head: Head,
+    /// What is known of errors that were kept below.
+    below: Option<Kept>,
+    /// The listener that serves our caller has been told.
+    told: bool,
+}
+
+/// What the response headers said; all empty until they come.
+#[derive(Clone, Copy, Default)]
+struct Response {
+    seen: bool,
+    complete: bool,
+    status: Option<u16>,
+    grpc_status: Option<u32>,
+}
+
+/// A span that is kept, with what its sampling needs until the flush.
+pub struct Finished {
+    /// Ready to be encoded.
+    pub span: Span,
+    /// What the span's own `tracestate` is made from: its `ot` member gets the threshold of the stratum.
+    pub trace_state: TraceState,
+    /// The threshold of the head decision.
+    pub head: HeadThreshold,
+    /// Why it is kept.
+    pub verdict: Verdict,
+    /// R of the trace.
+    pub randomness: u64,
+    /// The policy that applied: its caps count it.
+    pub policy: usize,
+    /// Somebody changed the `traceparent` that we wrote.
+    pub overwritten: bool,
+}
+
+// === impl Plan ===
+
+impl Plan {
+    /// Resolves everything that does not depend on a request.
+    pub fn new(config: Config, environment: &Environment, identity: Identity) -> Self {
+        let Workload { namespace, name, labels } = &identity.workload;
+        let sampler = Sampler::new(&config.sampling, &rules::Workload { namespace, name, labels });
+        let recipe = Recipe::new(&config, environment);
+        Self { config, identity, recipe, sampler }
+    }
+
+    /// The configuration it was made from.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Who this proxy speaks for.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// The sampling policies that can apply to this workload.
+    pub fn sampler(&self) -> &Sampler {
+        &self.sampler
+    }
+
+    /// What a listener's `xds.listener_direction` (1 inbound, 2 outbound, else unspecified) means here. The listeners of a
+    /// gateway or waypoint serve both sides whatever they say, and so does an Envoy that says nothing.
+    pub fn direction(&self, listener: impl FnOnce() -> Option<i64>) -> Direction {
+        if self.identity.gateway || self.identity.waypoint {
+            return Direction::Gateway;
+        }
+        match listener() {
+            Some(1) => Direction::Inbound,
+            Some(2) => Direction::Outbound,
+            _ => Direction::Gateway,
+        }
+    }
+}
+
+// === impl Stream ===
+
+impl Stream {
+    /// Extracts, decides, and says what is to change in the request headers.
+    pub fn start(
+        plan: &Plan,
+        direction: Direction,
+        headers: &[Header<'_>],
+        entropy: &mut dyn Entropy,
+        stats: &mut Stats,
+    ) -> (Self, Vec<HeaderEdit>) {
+        let stream = Self::decide(plan, Draft::new(direction, headers), headers, entropy, stats);
+        let edits = edits(headers, &stream.incoming, &stream.outgoing(), &plan.config.propagation);
+        (stream, edits)
+    }
+
+    /// A request that was answered before it reached this filter: nothing was propagated, but there is a span.
+    pub fn at_end(
+        plan: &Plan,
+        direction: Direction,
+        headers: &[Header<'_>],
+        entropy: &mut dyn Entropy,
+        stats: &mut Stats,
+    ) -> Self {
+        Self::decide(plan, Draft::at_end(direction, headers), headers, entropy, stats)
+    }
+
+    fn decide(plan: &Plan, draft: Draft, headers: &[Header<'_>], entropy: &mut dyn Entropy, stats: &mut Stats) -> Self {
+        stats.count(match draft.direction {
+            Direction::Inbound => Counter::RequestsInbound,
+            Direction::Outbound => Counter::RequestsOutbound,
+            Direction::Gateway => Counter::RequestsGateway,
+        });
+        let incoming = extract(headers, &plan.config.propagation);
+        if plan.config.propagation.trust == Trust::Continue && !incoming.links.is_empty() {
+            stats.count(Counter::PropagationConflicts);
+        }
+        let (policy, rule) = plan.sampler.policy(&facts(&draft, headers));
+        if rule.drop || carries_telemetry(&draft, headers) {
+            stats.count(Counter::RequestsIgnored);
+            return Self::hand_on(draft, incoming, entropy);
+        }
+        let trace_id = incoming.extracted.as_ref().map_or_else(|| TraceId::random(entropy), |found| found.trace_id);
+        let head = sampling::decide(rule, trace_id, parent_state(&incoming).as_ref());
+        let mut trace_state =
+            incoming.extracted.as_ref().map_or_else(TraceState::empty, |found| found.trace_state.clone());
+        change_ot(&mut trace_state, &head.ot);
+        Self {
+            trace_id,
+            span_id: SpanId::random(entropy),
+            random: incoming.extracted.as_ref().is_none_or(|found| found.random),
+            trace_state,
+            recording: Some(Recording { policy, head, below: None, told: false }),
+            response: Response::default(),
+            draft,
+            incoming,
+        }
+    }
+
+    /// Without a span of our own the parent's context goes on as it is; without a parent, an unsampled one starts.
+    fn hand_on(draft: Draft, incoming: Incoming, entropy: &mut dyn Entropy) -> Self {
+        let extracted = incoming.extracted.as_ref();
+        Self {
+            trace_id: extracted.map_or_else(|| TraceId::random(entropy), |found| found.trace_id),
+            span_id: extracted.and_then(|found| found.span_id).unwrap_or_else(|| SpanId::random(entropy)),
+            random: extracted.is_none_or(|found| found.random),
+            trace_state: extracted.map_or_else(TraceState::empty, |found| found.trace_state.clone()),
+            recording: None,
+            response: Response::default(),
+            draft,
+            incoming,
+        }
+    }
+
+    /// What came in.
+    pub fn incoming(&self) -> &Incoming {
+        &self.incoming
+    }
+
+    /// The head decision; `None` where nothing is recorded.
+    pub fn head(&self) -> Option<&Head> {
+        self.recording.as_ref().map(|recording| &recording.head)
+    }
+
+    /// What goes upstream.
+    pub fn outgoing(&self) -> Outgoing<'_> {
+        let sampled = match &self.recording {
+            Some(recording) => recording.head.sampled,
+            None => parent_state(&self.incoming).map_or(Sampled::Deny, |parent| parent.sampled),
+        };
+        let flags = Flags::new(sampled.decision().unwrap_or_default(), self.random);
+        let context = SpanContext { trace_id: self.trace_id, span_id: self.span_id, flags };
+        Outgoing { context, sampled, trace_state: &self.trace_state }
+    }
+
+    /// Takes what the response headers tell, and says what is to change in them.
+    pub fn response_headers(
+        &mut self,
+        plan: &Plan,
+        headers: &[Header<'_>],
+        end_of_stream: bool,
+        world: &mut World<'_>,
+    ) -> Vec<HeaderEdit> {
+        self.response = Response {
+            seen: true,
+            complete: end_of_stream,
+            status: headers::first(headers, b":status").and_then(number),
+            grpc_status: headers::first(headers, b"grpc-status").filter(|_| self.draft.grpc).and_then(number),
+        };
+        let mut edits = Vec::new();
+        match self.draft.direction {
+            Direction::Inbound => self.answer_caller(plan, headers, world, &mut edits),
+            Direction::Outbound => self.hear_callee(plan, headers, world, &mut edits),
+            Direction::Gateway => {
+                self.hear_callee(plan, headers, world, &mut edits);
+                if plan.identity.waypoint {
+                    self.answer_caller(plan, headers, world, &mut edits);
+                }
+            }
+        }
+        if let Some(name) = &plan.config.propagation.trace_id_response_header {
+            edits.push(HeaderEdit::Set(name.clone().into(), self.trace_id.hex().to_vec()));
+        }
+        edits
+    }
+
+    /// Towards the caller: a request that is to be kept although its sampled flag does not say so is signalled.
+    fn answer_caller(
+        &mut self,
+        plan: &Plan,
+        headers: &[Header<'_>],
+        world: &mut World<'_>,
+        edits: &mut Vec<HeaderEdit>,
+    ) {
+        let Some(policy) = self.policy(plan) else { return };
+        self.find_mark(policy, world);
+        let outcome = self.outcome_so_far(policy, world);
+        let failed = policy.errors.is_error_so_far(&outcome);
+        let promised = self.promise(policy, world, &outcome, failed);
+        let Some(kept) = promised.filter(|_| self.incoming.extracted.is_some()) else { return };
+        let signal = Signal { trace_id: self.trace_id, span_id: self.span_id, kept };
+        let mut value = headers::values(headers, b"server-timing").collect::<Vec<_>>().join(&b", "[..]);
+        if !value.is_empty() {
+            value.extend_from_slice(b", ");
+        }
+        value.extend_from_slice(&signal.write());
+        edits.push(HeaderEdit::Set("server-timing".into(), value));
+        world.stats.count(Counter::SignalsSent);
+    }
+
+    /// From the callee: its signal, a retry, or its failure are told to the listener that serves our own caller.
+    fn hear_callee(&mut self, plan: &Plan, headers: &[Header<'_>], world: &mut World<'_>, edits: &mut Vec<HeaderEdit>) {
+        let unsampled = self.recording.as_ref().is_some_and(|recording| recording.head.sampled == Sampled::Deny);
+        let signal = keep::find(headers, self.trace_id, unsampled);
+        if !plan.config.propagation.expose_keep_signal {
+            keep::strip(headers, edits);
+        }
+        let (Some(policy), Some(recording)) = (self.policy(plan), &mut self.recording) else { return };
+        if policy.errors.whole_path {
+            let attempts = world.attributes.get(path::UPSTREAM_REQUEST_ATTEMPT_COUNT);
+            let attempts = attempts.as_deref().and_then(attributes::uint).unwrap_or_default();
+            if let Some(kept) = signal {
+                world.stats.count(Counter::SignalsReceived);
+                recording.learn(kept);
+            }
+            // Envoy tried again: the failed attempt and its signal are gone, but its callee kept an error.
+            if let Some(threshold) = policy.errors.threshold.filter(|_| attempts > 1) {
+                recording.learn(Kept::At(threshold));
+            }
+            let outcome = self.outcome_so_far(policy, world);
+            self.leave_mark(policy, world, &outcome, policy.errors.is_error_so_far(&outcome));
+        }
+    }
+
+    /// What the other listener learnt of this trace, on whichever worker.
+    fn find_mark(&mut self, policy: &Policy, world: &mut World<'_>) {
+        let Some(recording) = self.recording.as_mut().filter(|_| policy.errors.whole_path) else { return };
+        let mark = world.marks.read(recording.head.randomness).filter(|mark| mark.trace_id == self.trace_id);
+        if let Some(mark) = mark {
+            world.stats.count(Counter::MarksFound);
+            recording.learn(mark.kept);
+        }
+    }
+
+    /// Tells the listener that serves our caller, once: what is written again would only say the same.
+    fn leave_mark(&mut self, policy: &Policy, world: &mut World<'_>, outcome: &Outcome, failed: bool) {
+        if self.recording.as_ref().is_none_or(|recording| recording.told) || !policy.errors.whole_path {
+            return;
+        }
+        let Some(kept) = self.promise(policy, world, outcome, failed) else { return };
+        let Some(recording) = &mut self.recording else { return };
+        recording.told = true;
+        let mark = Mark { trace_id: self.trace_id, kept, time_ns: (world.now_ns)() };
+        match world.marks.write(recording.head.randomness, mark) {
+            Written::Stored => world.stats.count(Counter::MarksWritten),
+            Written::Overwrote => {
+                world.stats.count(Counter::MarksWritten);
+                world.stats.count(Counter::MarksOverwritten);
+            }
+            Written::Failed => world.stats.count(Counter::HostErrors),
+        }
+    }
+
+    /// With which threshold our callers may count on this span being kept late; `None` if it is not.
+    fn promise(&self, policy: &Policy, world: &World<'_>, outcome: &Outcome, failed: bool) -> Option<Kept> {
+        let recording = self.recording.as_ref()?;
+        let verdict = sampling::revise(policy, &recording.head, failed, outcome, recording.below);
+        let cap = verdict.cap.filter(|_| verdict.keep)?;
+        let kept = match (verdict.threshold, (world.last_tau)(recording.policy, cap)) {
+            (Some(threshold), Some(tau)) => Kept::At(threshold.max(tau)),
+            (Some(threshold), None) => Kept::At(threshold),
+            (None, _) => Kept::Unknown,
+        };
+        kept.includes(recording.head.randomness).then_some(kept)
+    }
+
+    /// The stream has ended: its span, if it is kept.
+    pub fn finish(mut self, plan: &Plan, world: &mut World<'_>) -> Option<Finished> {
+        let policy = self.policy(plan)?;
+        let outcome = self.outcome(policy, world);
+        let failed = policy.errors.is_error(&outcome);
+        match self.draft.direction {
+            Direction::Outbound => self.leave_mark(policy, world, &outcome, failed),
+            // A stream of messages may have called others after its headers had left.
+            Direction::Inbound if self.draft.grpc && !self.response.complete => self.find_mark(policy, world),
+            Direction::Inbound | Direction::Gateway => {}
+        }
+        let recording = self.recording.as_ref()?;
+        let verdict = sampling::revise(policy, &recording.head, failed, &outcome, recording.below);
+        if !verdict.keep {
+            return None;
+        }
+        let overwritten = self.is_overwritten(plan, world);
+        if overwritten {
+            world.stats.count(Counter::PropagationOverwritten);
+        }
+        world.stats.count(Counter::SpansCreated);
+        world.stats.count(counter(verdict.reason));
+        Some(Finished {
+            span: self.span(plan, &outcome, verdict.reason, world),
+            trace_state: self.trace_state,
+            head: recording.head.threshold,
+            randomness: recording.head.randomness,
+            policy: recording.policy,
+            verdict,
+            overwritten,
+        })
+    }
+
+    fn span(&self, plan: &Plan, outcome: &Outcome, reason: Reason, world: &World<'_>) -> Span {
+        let restarted = plan.config.propagation.trust == Trust::Restart;
+        let link = |context: &SpanContext| Link {
+            context: *context,
+            attributes: vec![span::Attribute::new("reason", if restarted { "restarted" } else { "conflict" })],
+        };
+        let ids = Ids {
+            trace_id: self.trace_id,
+            span_id: self.span_id,
+            parent: self.incoming.extracted.as_ref().and_then(|found| found.span_id),
+            flags: Flags::new(true, self.random),
+            links: self.incoming.links.iter().map(link).collect(),
+        };
+        let times = self.times(outcome, world);
+        span::build(&plan.recipe, &plan.identity, &self.draft, ids, outcome, world.attributes, times, reason.as_str())
+    }
+
+    /// Envoy's own clock; ours if it does not tell.
+    fn times(&self, outcome: &Outcome, world: &World<'_>) -> (u64, u64) {
+        let start = world.attributes.get(path::REQUEST_TIME).as_deref().and_then(attributes::uint);
+        let duration = match outcome.duration_ns {
+            0 => duration_ns(world),
+            known => known,
+        };
+        let start = start.unwrap_or_else(|| (world.now_ns)().saturating_sub(duration));
+        (start, start.saturating_add(duration))
+    }
+
+    /// What is known when the response headers have come: the status, and the time so far where somebody asks for it.
+    fn outcome_so_far(&self, policy: &Policy, world: &World<'_>) -> Outcome {
+        let duration_ns = match &policy.slow {
+            Some(_) => {
+                let start = world.attributes.get(path::REQUEST_TIME).as_deref().and_then(attributes::uint);
+                start.map_or(0, |start| (world.now_ns)().saturating_sub(start))
+            }
+            None => 0,
+        };
+        let Response { status: http_status, grpc_status, .. } = self.response;
+        Outcome { http_status, grpc_status, grpc: self.draft.grpc, duration_ns, ..Outcome::default() }
+    }
+
+    /// What is known at the end. Each read is a host call, so only what decides is read.
+    fn outcome(&self, policy: &Policy, world: &World<'_>) -> Outcome {
+        let number = |path| world.attributes.get(path).as_deref().and_then(attributes::uint);
+        let http_status = match self.response.seen {
+            true => self.response.status,
+            false => number(path::RESPONSE_CODE).and_then(|code| u16::try_from(code).ok()).filter(|code| *code >= 100),
+        };
+        let grpc_status = match self.draft.grpc && !self.response.complete {
+            true => self.response.grpc_status.or_else(|| trailing_grpc_status(world.attributes)),
+            false => self.response.grpc_status,
+        };
+        Outcome {
+            http_status,
+            grpc_status,
+            grpc: self.draft.grpc,
+            flags: ResponseFlags(number(path::RESPONSE_FLAGS).unwrap_or_default()),
+            duration_ns: if policy.slow.is_some() { duration_ns(world) } else { 0 },
+            attempts: 0,
+        }
+    }
+
+    /// A native tracer that is still on replaces what we wrote; nothing of ours would link (trap 1).
+    fn is_overwritten(&self, plan: &Plan, world: &World<'_>) -> bool {
+        if !self.draft.seen || !plan.config.propagation.inject.contains(&Dialect::TraceContext) {
+            return false;
+        }
+        let block = world.attributes.request_headers();
+        let headers = decode_pairs(&block);
+        let sent = headers::only(&headers, b"traceparent").and_then(traceparent::parse);
+        !headers.is_empty() && sent.is_none_or(|sent| (sent.trace_id, sent.span_id) != (self.trace_id, self.span_id))
+    }
+
+    fn policy<'p>(&self, plan: &'p Plan) -> Option<&'p Policy> {
+        self.recording.as_ref().map(|recording| plan.sampler.get(recording.policy))
+    }
+}
+
+// === impl Recording ===
+
+impl Recording {
+    fn learn(&mut self, kept: Kept) {
+        self.below = Some(self.below.map_or(kept, |known| known.or(kept)));
+    }
+}
+
+// === impl Finished ===
+
+impl Finished {
+    /// The `tracestate` of the exported span, its threshold being `threshold` (`None`: unknown, so it says nothing).
+    pub fn exported_trace_state(trace_state: &TraceState, threshold: Option<Threshold>) -> TraceState {
+        let ot = OtelState::parse(trace_state.get("ot").unwrap_or_default());
+        let change = match ot.with_threshold(threshold) {
+            Some(value) => OtChange::Set(value),
+            None => OtChange::Remove,
+        };
+        let mut exported = trace_state.clone();
+        change_ot(&mut exported, &change);
+        exported
+    }
+}
+
+fn facts<'a>(draft: &'a Draft, headers: &'a [Header<'a>]) -> Facts<'a> {
+    let host = draft.authority();
+    Facts { direction: draft.direction, host: without_port(host), method: draft.method(), path: draft.path(), headers }
+}
+
+fn without_port(host: &[u8]) -> &[u8] {
+    let end = host.iter().rposition(|byte| *byte == b':').filter(|colon| {
+        // The colons of `[::1]` are none of a port.
+        host.get(*colon..).is_some_and(|port| !port.contains(&b']'))
+    });
+    end.and_then(|end| host.get(..end)).unwrap_or(host)
+}
+
+/// Telemetry must not become telemetry.
+fn carries_telemetry(draft: &Draft, headers: &[Header<'_>]) -> bool {
+    draft.method() == b"POST" && {
+        let value = |name: &[u8]| headers::first(headers, name).unwrap_or_default();
+        is_telemetry(draft.path(), value(b"content-type"), value(b"user-agent"))
+    }
+}
+
+fn parent_state(incoming: &Incoming) -> Option<ParentState<'_>> {
+    let extracted = incoming.extracted.as_ref();
+    let context = extracted.map(|found| ParentState { sampled: found.sampled, ot: found.trace_state.get("ot") });
+    context.or_else(|| incoming.instruction.map(|sampled| ParentState { sampled, ot: None }))
+}
+
+fn change_ot(trace_state: &mut TraceState, change: &OtChange) {
+    match change {
+        OtChange::Keep => {}
+        OtChange::Set(value) => {
+            trace_state.set("ot", value);
+        }
+        OtChange::Remove => {
+            trace_state.remove("ot");
+        }
+    }
+}
+
+fn trailing_grpc_status(attributes: &dyn Attributes) -> Option<u32> {
+    let block = attributes.response_trailers();
+    headers::first(&decode_pairs(&block), b"grpc-status").and_then(number)
+}
+
+fn duration_ns(world: &World<'_>) -> u64 {
+    world.attributes.get(path::REQUEST_DURATION).as_deref().and_then(attributes::uint).unwrap_or_default()
+}
+
+fn counter(reason: Reason) -> Counter {
+    match reason {
+        Reason::Head => Counter::KeptHead,
+        Reason::Parent => Counter::KeptParent,
+        Reason::Error => Counter::KeptError,
+        Reason::Slow => Counter::KeptSlow,
+        Reason::Marked => Counter::KeptMarked,
+        Reason::Debug => Counter::KeptDebug,
+    }
+}
+
+fn number<T: FromStr>(text: &[u8]) -> Option<T> {
+    std::str::from_utf8(text).ok()?.trim().parse().ok()
+}

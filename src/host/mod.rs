@@ -1,0 +1,59 @@
+//! The only room that names `proxy_wasm`: callbacks come in here, effects go out from here.
+
+pub mod abi;
+mod active;
+mod attributes;
+mod entropy;
+mod metrics;
+mod root;
+mod shared;
+mod stream;
+
+use log::{LevelFilter, Log, Metadata, Record};
+
+/// Registers the filter with the SDK. The module's entry point calls it; so does a native test before each scenario.
+pub fn start() {
+    // A second VM start in the same process finds the logger in place, which is fine. The level comes in `on_vm_start`:
+    // Envoy refuses host calls while a module initialises.
+    let _ = log::set_logger(&HostLog);
+    std::panic::set_hook(Box::new(|info| abi::log(CRITICAL, &format!("sidespan: {info}"))));
+    proxy_wasm::set_root_context(|_| Box::new(root::Root::new()));
+}
+
+#[cfg(target_arch = "wasm32")]
+mod entry {
+    proxy_wasm::main! {{ super::start(); }}
+}
+
+const CRITICAL: u32 = 5;
+
+/// Log lines go to the host; the SDK's own logger would panic if the host refused one.
+struct HostLog;
+
+impl Log for HostLog {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.level() <= log::max_level()
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if self.enabled(record.metadata()) {
+            // The ABI counts from trace = 0 to error = 4, `log` from error = 1 to trace = 5.
+            let level = 5u32.saturating_sub(record.level() as u32);
+            abi::log(level, &format!("sidespan: {}", record.args()));
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// Takes over the level that Envoy runs with, so that a line nobody reads is never formatted.
+fn set_log_level() {
+    log::set_max_level(match abi::log_level() {
+        Ok(0) => LevelFilter::Trace,
+        Ok(1) => LevelFilter::Debug,
+        Ok(2) => LevelFilter::Info,
+        Ok(4) => LevelFilter::Error,
+        Ok(5..) => LevelFilter::Off,
+        Ok(3) | Err(_) => LevelFilter::Warn,
+    });
+}

@@ -1,0 +1,96 @@
+//! One stream: callbacks of Envoy become calls of `filter.rs`, and what it answers is applied.
+
+use super::abi::{self, Map};
+use super::active::Active;
+use super::attributes::Live;
+use crate::filter::Stream;
+use crate::propagation::headers::{HeaderEdit, decode_pairs};
+use crate::span::attributes::Attributes;
+use proxy_wasm::traits::{Context, HttpContext};
+use proxy_wasm::types::Action;
+use std::rc::Rc;
+
+/// One request through one listener. It never pauses a stream: every callback answers `Continue`.
+pub struct HttpStream {
+    active: Option<Rc<Active>>,
+    stream: Option<Stream>,
+}
+
+impl HttpStream {
+    /// `None`: no usable configuration, traffic passes untouched.
+    pub fn new(active: Option<Rc<Active>>) -> Self {
+        Self { active, stream: None }
+    }
+
+    fn request_headers(&mut self) -> Option<()> {
+        let active = self.active.clone()?;
+        let block = abi::pairs(Map::Request).ok()?;
+        let headers = decode_pairs(&block);
+        let direction = active.direction(&Live::default());
+        let (stream, edits) =
+            active.with_entropy(|entropy, stats| Stream::start(&active.plan, direction, &headers, entropy, stats))?;
+        apply(Map::Request, &edits);
+        self.stream = Some(stream);
+        Some(())
+    }
+
+    fn response_headers(&mut self, end_of_stream: bool) -> Option<()> {
+        let active = self.active.clone()?;
+        let stream = self.stream.as_mut()?;
+        let block = abi::pairs(Map::Response).ok()?;
+        let headers = decode_pairs(&block);
+        let edits = active.with_world(&Live::default(), |world| {
+            stream.response_headers(&active.plan, &headers, end_of_stream, world)
+        })?;
+        apply(Map::Response, &edits);
+        Some(())
+    }
+
+    fn log(&mut self) -> Option<()> {
+        let active = self.active.take()?;
+        let live = Live::default();
+        let stream = match self.stream.take() {
+            Some(stream) => stream,
+            None => {
+                let block = live.request_headers();
+                let headers = decode_pairs(&block);
+                let direction = active.direction(&live);
+                active
+                    .with_entropy(|entropy, stats| Stream::at_end(&active.plan, direction, &headers, entropy, stats))?
+            }
+        };
+        let finished = active.with_world(&live, |world| stream.finish(&active.plan, world))??;
+        active.record(finished);
+        Some(())
+    }
+}
+
+impl Context for HttpStream {}
+
+impl HttpContext for HttpStream {
+    fn on_http_request_headers(&mut self, _: usize, _: bool) -> Action {
+        self.request_headers();
+        Action::Continue
+    }
+
+    fn on_http_response_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
+        self.response_headers(end_of_stream);
+        Action::Continue
+    }
+
+    fn on_log(&mut self) {
+        self.log();
+    }
+}
+
+fn apply(map: Map, edits: &[HeaderEdit]) {
+    for edit in edits {
+        let answer = match edit {
+            HeaderEdit::Remove(name) => abi::remove_header(map, name),
+            HeaderEdit::Set(name, value) => abi::replace_header(map, name, value),
+        };
+        if let Err(failed) = answer {
+            log::debug!("header {} could not be changed: status {}", edit.name(), failed.0);
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! Several formats, one request: which context is continued, what the others add, what becomes a link.
+
+use super::format::order;
+use super::scan::Scan;
+use super::{Extracted, Format, Incoming, Reading};
+use super::{b3_multi, b3_single, datadog, gcp, jaeger, ottrace, traceparent, xray};
+use crate::config::{Dialect, Propagation};
+use crate::context::{Sampled, SpanContext};
+use crate::id::TraceId;
+
+/// Equal, or equal in the lower 64 bits where one of them has no more.
+pub fn same_trace(one: TraceId, other: TraceId) -> bool {
+    one == other || (one.low64() == other.low64() && (one.high64() == 0 || other.high64() == 0))
+}
+
+/// Everything but `present` and trust.
+pub(super) fn read_all(scan: &Scan<'_, '_>, config: &Propagation) -> Incoming {
+    let mut incoming = Incoming::default();
+    let mut with_trace_state = false;
+    for format in order(config).filter(|format| scan.formats().contains(*format)) {
+        match read(format, scan, config) {
+            Some(Reading::Context(context)) => with_trace_state |= incoming.meet(context),
+            Some(Reading::State(state)) => incoming.instruction = incoming.instruction.or(Some(state)),
+            None => {}
+        }
+    }
+    if let Some(winner) = &mut incoming.extracted {
+        // A state without ids speaks of this very request: debug is honoured, the rest is the winner's to say.
+        if incoming.instruction.take() == Some(Sampled::Debug) {
+            winner.sampled = Sampled::Debug;
+        }
+        if with_trace_state {
+            winner.trace_state = scan.trace_state();
+        }
+    }
+    incoming
+}
+
+fn read(format: Format, scan: &Scan<'_, '_>, config: &Propagation) -> Option<Reading> {
+    match format {
+        Format::TraceContext => traceparent::extract(scan),
+        Format::B3Single => return b3_single::extract(scan),
+        Format::B3Multi => return b3_multi::extract(scan),
+        Format::Jaeger => jaeger::extract(scan),
+        Format::Datadog => datadog::extract(scan),
+        Format::XRay => xray::extract(scan),
+        // "One-way": read only where `traceparent` does not speak.
+        Format::Gcp if config.extract.contains(&Dialect::TraceContext) && traceparent::extract(scan).is_some() => None,
+        Format::Gcp => gcp::extract(scan),
+        Format::OtTrace => ottrace::extract(scan),
+    }
+    .map(Reading::Context)
+}
+
+// === impl Incoming ===
+
+impl Incoming {
+    /// Takes in the next context in order; true if it is W3C's and of the winner's trace.
+    fn meet(&mut self, context: Extracted) -> bool {
+        let w3c = context.format == Format::TraceContext;
+        match &mut self.extracted {
+            None => self.extracted = Some(context),
+            Some(winner) if same_trace(winner.trace_id, context.trace_id) => winner.merge(&context),
+            Some(_) => {
+                self.link(context.context());
+                return false;
+            }
+        }
+        w3c
+    }
+
+    /// One link for one span, however many formats name it.
+    fn link(&mut self, context: Option<SpanContext>) {
+        let known = |new: &SpanContext| {
+            self.links.iter().any(|old| old.span_id == new.span_id && same_trace(old.trace_id, new.trace_id))
+        };
+        let new = context.filter(|new| !known(new));
+        self.links.extend(new);
+    }
+}
+
+// === impl Extracted ===
+
+impl Extracted {
+    /// Adds what another format says of the same trace.
+    fn merge(&mut self, other: &Self) {
+        if other.format == Format::TraceContext {
+            (self.trace_id, self.span_id, self.random) = (other.trace_id, other.span_id, other.random);
+        } else if self.trace_id.high64() == 0 && self.format != Format::TraceContext {
+            // The other id is as long or longer.
+            self.trace_id = other.trace_id;
+        }
+        self.span_id = self.span_id.or(other.span_id);
+        if other.sampled == Sampled::Debug {
+            self.sampled = Sampled::Debug;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::extract;
+    use super::super::tests_common::{config, extracted, headers, show};
+    use super::*;
+    use crate::config::Trust;
+
+    /// `format trace span state [tracestate] [=> link …]`, a bare instruction, or `-`.
+    fn incoming(text: &str, config: &Propagation) -> String {
+        let text = show(text);
+        let incoming = extract(&headers(&text), config);
+        assert!(incoming.extracted.is_none() || incoming.instruction.is_none());
+        let mut out = match (&incoming.extracted, incoming.instruction) {
+            (Some(winner), _) => format!("{:?} {} {}", winner.format, extracted(winner), winner.trace_state),
+            (None, Some(state)) => state.as_str().to_owned(),
+            (None, None) => "-".to_owned(),
+        };
+        for link in &incoming.links {
+            out = format!("{} => {} {}", out.trim(), link.trace_id, link.span_id);
+        }
+        out.trim().to_owned()
+    }
+
+    #[test]
+    fn the_first_valid_format_wins_and_the_same_trace_is_one() {
+        use Dialect::*;
+        let w3c_first = &[TraceContext, B3][..];
+        let b3_first = &[B3, TraceContext][..];
+        let all = &[TraceContext, B3, Jaeger, Datadog, XRay, Gcp, OtTrace][..];
+        let w3c = "traceparent: 00-{t}-{s}-00\n";
+        let table: &[(&[Dialect], &str, &str, &str)] = &[
+            (w3c_first, "", "-", "nothing"),
+            (w3c_first, "{w3c}", "TraceContext {t} {s} deny", "W3C alone"),
+            (w3c_first, "{w3c}tracestate: a=1\ntracestate: b=2", "TraceContext {t} {s} deny a=1,b=2", "its state"),
+            (w3c_first, "{w3c}tracestate: a=1,a=", "TraceContext {t} {s} deny", "a bad state harms only itself"),
+            (w3c_first, "tracestate: a=1", "-", "a state without a parent is not read"),
+            (w3c_first, "traceparent: 00-{t}-{s}-01-\ntracestate: a=1", "-", "nor is one of a bad parent"),
+            (w3c_first, "{w3c}{w3c}tracestate: a=1", "-", "the same traceparent twice"),
+            (w3c_first, "{w3c}traceparent: 00-{u}-{v}-01", "-", "two of them"),
+            (w3c_first, "traceparent: 00-{u}-{v}-01\n{w3c}", "-", "in the other order"),
+            (w3c_first, "{w3c}{w3c}b3: {u}-{v}-1", "B3Single {u} {v} accept", "then the next format has its turn"),
+            (
+                w3c_first,
+                "traceparent: bogus\ntracestate: a=1\nb3: {t}-{s}",
+                "B3Single {t} {s} defer",
+                "without the state",
+            ),
+            (w3c_first, "b3: {t}-{s}-1\ntracestate: a=1", "B3Single {t} {s} accept", "B3 has no state"),
+            (w3c_first, "b3: {l}-{s}-1", "B3Single 0000000000000000{l} {s} accept", "64 bits are padded"),
+            (
+                w3c_first,
+                "b3: {t}-{s}-\nx-b3-traceid: {t}\nx-b3-spanid: {s}\nx-b3-sampled: 0",
+                "B3Multi {t} {s} deny",
+                "a malformed single falls back to multi",
+            ),
+            (
+                w3c_first,
+                "b3: {t}-{s}-1\nx-b3-traceid: {t}\nx-b3-spanid: {s}\nx-b3-sampled: 0",
+                "B3Single {t} {s} accept",
+                "single over multi",
+            ),
+            (
+                w3c_first,
+                "b3: {t}-{s}-1\nx-b3-traceid: {t}\nx-b3-spanid: {s}\nx-b3-sampled: invalid",
+                "B3Single {t} {s} accept",
+                "a malformed multi harms no single",
+            ),
+            (
+                w3c_first,
+                "{w3c}b3: {t}-{v}-1",
+                "TraceContext {t} {s} deny",
+                "the same trace: the winner's ids and state",
+            ),
+            (b3_first, "{w3c}b3: {t}-{v}-1", "B3Single {t} {s} accept", "W3C's ids and the winner's state"),
+            (b3_first, "{w3c}tracestate: a=1\nb3: {t}-{v}-1", "B3Single {t} {s} accept a=1", "and W3C's tracestate"),
+            (b3_first, "{w3c}tracestate: a=1\nb3: {l}-{v}-1", "B3Single {t} {s} accept a=1", "the right 64 bits count"),
+            (w3c_first, "{w3c}tracestate: a=1\nb3: {l}-{v}-1", "TraceContext {t} {s} deny a=1", "in either order"),
+            (w3c_first, "{w3c}b3: {t}-{v}-d", "TraceContext {t} {s} debug", "debug in any of them is debug"),
+            (b3_first, "{w3c}b3: {t}-{v}-d", "B3Single {t} {s} debug", "in either order"),
+            (
+                w3c_first,
+                "b3: {t}-{s}-0\nx-b3-traceid: {t}\nx-b3-spanid: {s}\nx-b3-flags: 1",
+                "B3Single {t} {s} debug",
+                "also between the two forms of B3",
+            ),
+            (w3c_first, "{w3c}x-b3-flags: 1", "TraceContext {t} {s} debug", "debug without ids is of this request"),
+            (w3c_first, "{w3c}b3: 1", "TraceContext {t} {s} deny", "other states without ids are not"),
+            (w3c_first, "{w3c}b3: {u}-{v}-1", "TraceContext {t} {s} deny => {u} {v}", "another trace is a link"),
+            (b3_first, "{w3c}tracestate: a=1\nb3: {u}-{v}-1", "B3Single {u} {v} accept => {t} {s}", "W3C too"),
+            (
+                w3c_first,
+                "{w3c}b3: {u}-{v}-d",
+                "TraceContext {t} {s} deny => {u} {v}",
+                "debug of another trace is not ours",
+            ),
+            (
+                w3c_first,
+                "{w3c}b3: {u}-{v}-1\nx-b3-traceid: {u}\nx-b3-spanid: {v}",
+                "TraceContext {t} {s} deny => {u} {v}",
+                "one link for one span",
+            ),
+            (w3c_first, "b3: 0", "deny", "a decision without ids"),
+            (w3c_first, "b3: 1", "accept", "accept"),
+            (w3c_first, "b3: d", "debug", "debug"),
+            (w3c_first, "x-b3-sampled: 0", "deny", "multi"),
+            (w3c_first, "x-b3-flags: 1", "debug", "multi debug"),
+            (w3c_first, "b3: 0\nx-b3-sampled: 1", "deny", "single over multi"),
+            (w3c_first, "traceparent: bogus\nb3: 0", "deny", "beside something malformed"),
+            (w3c_first, "uber-trace-id: {t}:{s}:0:1", "-", "opt-in formats are not read unasked"),
+            (&[TraceContext], "b3: {t}-{s}-1", "-", "nor is B3 if it is left out"),
+            (&[B3Multi], "b3: {t}-{s}-1\nx-b3-sampled: 0", "deny", "nor the other form"),
+            (&[B3, B3Multi, B3], "b3: {t}-{s}-1", "B3Single {t} {s} accept", "a format named twice counts once"),
+            (&[], "{w3c}", "-", "no format at all"),
+            (all, "uber-trace-id: {t}:{s}:0:3", "Jaeger {t} {s} debug", "Jaeger"),
+            (all, "{w3c}uber-trace-id: {t}:{v}:0:3", "TraceContext {t} {s} debug", "Jaeger's debug"),
+            (all, "x-cloud-trace-context: {t}/139592093;o=1", "Gcp {t} 000000000852019d accept", "Google"),
+            (all, "{w3c}x-cloud-trace-context: {u}/1;o=1", "TraceContext {t} {s} deny", "Google only without W3C"),
+            (
+                &[Gcp, TraceContext],
+                "{w3c}x-cloud-trace-context: {u}/1;o=1",
+                "TraceContext {t} {s} deny",
+                "in any order",
+            ),
+            (
+                &[Gcp],
+                "{w3c}x-cloud-trace-context: {u}/7;o=1",
+                "Gcp {u} 0000000000000007 accept",
+                "W3C is not read here",
+            ),
+            (all, "traceparent: 00\nx-cloud-trace-context: {u}/7", "Gcp {u} 0000000000000007 defer", "nor can it be"),
+            (all, "x-amzn-trace-id: Root=1-4bf92f35-77b34da6a3ce929d0e0e4736", "XRay {t} - defer", "no parent span"),
+            (
+                &[XRay, B3],
+                "x-amzn-trace-id: Root=1-4bf92f35-77b34da6a3ce929d0e0e4736\nb3: {t}-{s}-1",
+                "XRay {t} {s} defer",
+                "the parent comes from the other format",
+            ),
+            (
+                all,
+                "b3: {u}-{v}-1\nx-amzn-trace-id: Root=1-4bf92f35-77b34da6a3ce929d0e0e4736",
+                "B3Single {u} {v} accept",
+                "no span, no link",
+            ),
+            (
+                &[OtTrace, B3],
+                "ot-tracer-traceid: {l}\not-tracer-spanid: {v}\nb3: {t}-{s}-1",
+                "OtTrace {t} {v} defer",
+                "the longer id is the whole one",
+            ),
+        ];
+        for (order, input, expected, why) in table {
+            let config = config(order, &[TraceContext], Trust::Continue);
+            assert_eq!(incoming(&input.replace("{w3c}", w3c), &config), show(expected), "{why}: {input}");
+        }
+    }
+
+    #[test]
+    fn a_caller_that_is_not_trusted_is_not_continued() {
+        let order = &[Dialect::TraceContext, Dialect::B3][..];
+        let input = "traceparent: 00-{t}-{s}-01\ntracestate: a=1\nb3: {u}-{v}-d";
+        let table: &[(Trust, &str, &str)] = &[
+            (Trust::Continue, input, "TraceContext {t} {s} accept a=1 => {u} {v}"),
+            (Trust::Restart, input, "- => {t} {s} => {u} {v}"),
+            (Trust::Restart, "b3: d", "-"),
+            (Trust::Restart, "traceparent: bogus", "-"),
+            (Trust::Ignore, input, "-"),
+            (Trust::Ignore, "b3: 0", "-"),
+        ];
+        for (trust, input, expected) in table {
+            assert_eq!(incoming(input, &config(order, &[], *trust)), show(expected), "{trust:?}: {input}");
+        }
+    }
+
+    #[test]
+    fn the_random_flag_is_only_w3cs_to_give() {
+        let config = Propagation::default();
+        let random = |text: &str| extract(&headers(&show(text)), &config).extracted.map(|winner| winner.random);
+        assert_eq!(random("traceparent: 00-{t}-{s}-03"), Some(true));
+        assert_eq!(random("traceparent: 00-{t}-{s}-01"), Some(false));
+        assert_eq!(random("b3: {t}-{s}-1"), Some(false));
+        assert_eq!(random("traceparent: 00-{t}-{s}-02\nb3: {u}-{v}-1"), Some(true));
+    }
+}

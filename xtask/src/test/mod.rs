@@ -1,0 +1,130 @@
+//! `cargo xtask test`: everything, from a fresh checkout.
+
+mod leftovers;
+mod programs;
+mod run;
+
+use crate::build::{build, cargo};
+use crate::envoy;
+use crate::steps::Steps;
+use anyhow::{Result, bail};
+use programs::Program;
+use run::Tally;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// Which tests, and how.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  cargo xtask test                                  everything
+  cargo xtask test --no-envoy --filter tracestate   the tests whose name contains `tracestate`, without a real Envoy
+  cargo xtask test -- --nocapture                   show what the tests print")]
+pub struct Arguments {
+    /// Run only the tests whose name contains this
+    #[arg(long, value_name = "TEXT")]
+    filter: Option<String>,
+    /// Leave out the tests that need a real Envoy and the module
+    #[arg(long)]
+    no_envoy: bool,
+    /// Envoy to test with, such as 1.36.4 (see `cargo xtask envoy --help`)
+    #[arg(long = "envoy", value_name = "V", conflicts_with = "no_envoy")]
+    envoy_version: Option<String>,
+    /// Passed to the test programs as they are
+    #[arg(last = true, value_name = "ARGUMENTS")]
+    pass_through: Vec<String>,
+}
+
+/// Prepares, runs every kind of test even if one fails, prints a summary.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let mut steps = Steps::new(if arguments.no_envoy { 3 } else { 6 });
+    let mut session = Session::new(arguments);
+    if !arguments.no_envoy {
+        session.module = Some(steps.step("build the module", build)?);
+        session.envoy = Some(steps.step("provide an Envoy", || session.provide_envoy())?);
+    }
+    let programs = steps.step("compile the tests", programs::compile)?;
+    let (envoy, native): (Vec<_>, Vec<_>) = programs.into_iter().partition(Program::needs_envoy);
+    steps.step("unit, property, in-process host and simulation tests", || session.run_all(&native))?;
+    steps.step("examples in the documentation", || session.run_documentation())?;
+    if !arguments.no_envoy {
+        steps.step("real Envoy", || session.run_all(&envoy))?;
+    }
+    session.conclude(&steps)
+}
+
+/// One run: what is handed to the tests, and what they said.
+struct Session<'a> {
+    arguments: &'a Arguments,
+    module: Option<PathBuf>,
+    envoy: Option<PathBuf>,
+    /// Tells the processes of this run from all others.
+    mark: String,
+    tally: Tally,
+    /// What to name in the summary.
+    failures: Vec<String>,
+}
+
+// === impl Session ===
+
+impl<'a> Session<'a> {
+    fn new(arguments: &'a Arguments) -> Self {
+        let mark = std::process::id().to_string();
+        Self { arguments, module: None, envoy: None, mark, tally: Tally::default(), failures: Vec::new() }
+    }
+
+    fn provide_envoy(&self) -> Result<PathBuf> {
+        let path = envoy::provide(self.arguments.envoy_version.as_deref())?;
+        println!("{}", path.display());
+        Ok(path)
+    }
+
+    fn run_all(&mut self, programs: &[Program]) -> Result<()> {
+        if programs.is_empty() {
+            println!("there are none");
+        }
+        programs.iter().try_for_each(|program| {
+            println!("--- {}", program.label);
+            let mut command = program.command();
+            command.args(&self.arguments.filter);
+            self.run_one(command, &program.label)
+        })
+    }
+
+    /// Only cargo knows how to run these.
+    fn run_documentation(&mut self) -> Result<()> {
+        let mut command = cargo();
+        command.args(["test", "--workspace", "--doc", "--no-fail-fast"]).args(&self.arguments.filter).arg("--");
+        self.run_one(command, "examples in the documentation")
+    }
+
+    fn run_one(&mut self, mut command: Command, label: &str) -> Result<()> {
+        command.args(&self.arguments.pass_through);
+        if std::io::stdout().is_terminal() {
+            command.arg("--color=always");
+        }
+        command.env(leftovers::MARK, &self.mark);
+        command.envs(self.module.as_ref().map(|path| ("SIDESPAN_WASM", path)));
+        command.envs(self.envoy.as_ref().map(|path| ("ENVOY_BIN", path)));
+        let outcome = run::run(&mut command, &mut self.tally, || leftovers::end(&self.mark))?;
+        if !outcome.left_running.is_empty() {
+            println!("warning: {label} left these running, now ended: {}", outcome.left_running.join(", "));
+        }
+        if !outcome.success {
+            self.failures.push(label.to_owned());
+        }
+        Ok(())
+    }
+
+    fn conclude(&self, steps: &Steps) -> Result<()> {
+        let Tally { passed, failed, ignored } = self.tally;
+        println!("==> {passed} passed, {failed} failed, {ignored} ignored, in {}", steps.elapsed());
+        if !self.failures.is_empty() {
+            bail!("failed: {}", self.failures.join(", "));
+        }
+        match &self.arguments.filter {
+            Some(filter) if passed == 0 => bail!("no test has {filter:?} in its name"),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! The test programs of the workspace: compiled once, then run one by one.
+//!
+//! `cargo test --test envoy` would compile many dependencies anew: cargo chooses their features for the packages that are
+//! selected, and each selection is another choice.
+
+use crate::build::cargo;
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use sidespan_harness::provide::workspace_root;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// A compiled test program.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Program {
+    /// Its source, relative to the workspace.
+    pub label: String,
+    /// The target's name: the file's name for integration tests.
+    name: String,
+    integration: bool,
+    path: PathBuf,
+    /// The package's folder, where cargo runs tests too.
+    folder: PathBuf,
+}
+
+/// Compiles everything that `cargo test` would run, documentation aside.
+pub fn compile() -> Result<Vec<Program>> {
+    let output = cargo()
+        .args(["test", "--workspace", "--no-run", "--message-format=json-render-diagnostics"])
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot run cargo")?;
+    if !output.status.success() {
+        bail!("the tests do not compile");
+    }
+    let messages = String::from_utf8(output.stdout).context("cargo's messages are not UTF-8")?;
+    let mut programs: Vec<_> =
+        messages.lines().filter_map(|line| Program::from_message(line, workspace_root())).collect();
+    programs.sort_by(|one, other| one.label.cmp(&other.label));
+    Ok(programs)
+}
+
+// === impl Program ===
+
+impl Program {
+    /// Reads one line of cargo; `None` if it is about something else than a test program.
+    fn from_message(line: &str, root: &Path) -> Option<Self> {
+        let message: Value = serde_json::from_str(line).ok()?;
+        let (path, target) = (message["executable"].as_str()?, &message["target"]);
+        if message["reason"] != "compiler-artifact" || message["profile"]["test"] != true {
+            return None;
+        }
+        let source = Path::new(target["src_path"].as_str()?);
+        Some(Self {
+            label: source.strip_prefix(root).unwrap_or(source).display().to_string(),
+            name: target["name"].as_str()?.to_owned(),
+            integration: target["kind"].as_array()?.iter().any(|kind| kind == "test"),
+            path: path.into(),
+            folder: Path::new(message["manifest_path"].as_str()?).parent()?.to_owned(),
+        })
+    }
+
+    /// By name: `tests/envoy.rs`, `tests/envoy_faults.rs`, `tests/envoy/main.rs`.
+    pub fn needs_envoy(&self) -> bool {
+        self.integration && self.name.starts_with("envoy")
+    }
+
+    /// The program as cargo would start it.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(&self.path);
+        command.current_dir(&self.folder).env("CARGO_MANIFEST_DIR", &self.folder);
+        command
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(reason: &str, test: bool, kind: &str, source: &str, executable: &str) -> String {
+        let name = Path::new(source).file_stem().and_then(|stem| stem.to_str()).expect("a file");
+        serde_json::json!({
+            "reason": reason, "manifest_path": "/w/cli/Cargo.toml", "profile": {"test": test},
+            "target": {"kind": [kind], "name": name, "src_path": source},
+            "executable": (!executable.is_empty()).then_some(executable),
+        })
+        .to_string()
+    }
+
+    #[test]
+    fn only_test_programs_count_and_integration_tests_named_envoy_need_one() {
+        let table = [
+            (message("compiler-artifact", true, "test", "/w/tests/envoy_faults.rs", "/t/a"), Some(true), "integration"),
+            (message("compiler-artifact", true, "test", "/w/tests/host.rs", "/t/a"), Some(false), "another name"),
+            (message("compiler-artifact", true, "lib", "/w/src/envoy.rs", "/t/a"), Some(false), "unit tests"),
+            (message("compiler-artifact", false, "bin", "/w/src/main.rs", "/t/a"), None, "a program, but no test"),
+            (message("compiler-artifact", true, "lib", "/w/src/lib.rs", ""), None, "a library"),
+            (message("build-script-executed", true, "lib", "/w/src/lib.rs", "/t/a"), None, "another message"),
+            ("no JSON".to_owned(), None, "what build scripts print"),
+        ];
+        for (line, expected, why) in table {
+            let program = Program::from_message(&line, Path::new("/w"));
+            assert_eq!(program.as_ref().map(Program::needs_envoy), expected, "{why}");
+            if let Some(program) = program {
+                assert!(!program.label.starts_with('/') && program.folder == Path::new("/w/cli"), "{program:?}");
+            }
+        }
+    }
+}
