@@ -2,5 +2,18 @@
 //!
 //! `cargo xtask test` builds the module and provides the Envoy; by hand: `ENVOY_BIN=… SIDESPAN_WASM=… cargo test --test envoy`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::arithmetic_side_effects,
+    reason = "a test that is wrong must fail loudly"
+)]
+
+mod paths;
 mod smoke;
 mod stage;
+mod whole_path;
+mod whole_path_variants;
