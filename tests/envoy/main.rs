@@ -4,5 +4,6 @@
 
 mod dialects;
 mod headers;
+mod hostile;
 mod smoke;
 mod stage;
