@@ -5,5 +5,6 @@
 mod dialects;
 mod headers;
 mod hostile;
+mod links;
 mod smoke;
 mod stage;
