@@ -8,3 +8,4 @@ mod hostile;
 mod links;
 mod smoke;
 mod stage;
+mod w3c_suite;
