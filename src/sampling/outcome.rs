@@ -64,8 +64,8 @@ impl ResponseFlags {
     pub const CLIENT_GONE: Self = Self(1 << 14 | 1 << 28);
 
     /// Flags that mean the request was not served as it should be: no healthy or known upstream, timeouts, resets,
-    /// overload, protocol errors, missing configuration. Injected faults, rate limits, authorisation and the client's
-    /// own mistakes are answers, not failures: their status says what they are.
+    /// overload, protocol errors, missing configuration. Injected faults, rate limits, authorisation, cached responses
+    /// and the client's own mistakes are answers, not failures: their status says what they are.
     pub const FAILURE: Self = Self(
         1 << 1
             | 1 << 2
@@ -79,7 +79,6 @@ impl ResponseFlags {
             | 1 << 16
             | 1 << 18
             | 1 << 19
-            | 1 << 20
             | 1 << 21
             | 1 << 22
             | 1 << 23
@@ -214,6 +213,7 @@ mod tests {
             (200, None, &["UC"], true, "reset after the headers"),
             (429, None, &["RL"], false, "rate limited: an answer"),
             (403, None, &["UAEX"], false, "denied: an answer"),
+            (200, None, &["RFCF"], false, "answered from a cache"),
             (200, Some(0), &[], false, "gRPC OK"),
             (200, Some(5), &[], false, "NOT_FOUND is not in the default list"),
             (200, Some(13), &[], true, "INTERNAL"),

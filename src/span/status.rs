@@ -24,43 +24,43 @@ pub struct Explanation {
     pub grpc_message: Option<String>,
 }
 
-/// Envoy's names of its response flags, short and long, by bit (`CoreResponseFlag`; `%RESPONSE_FLAGS%` and
-/// `%RESPONSE_FLAGS_LONG%` of the access log).
-const FLAGS: [(&str, &str); 30] = [
-    ("LH", "FailedLocalHealthCheck"),
-    ("UH", "NoHealthyUpstream"),
-    ("UT", "UpstreamRequestTimeout"),
-    ("LR", "LocalReset"),
-    ("UR", "UpstreamRemoteReset"),
-    ("UF", "UpstreamConnectionFailure"),
-    ("UC", "UpstreamConnectionTermination"),
-    ("UO", "UpstreamOverflow"),
-    ("NR", "NoRouteFound"),
-    ("DI", "DelayInjected"),
-    ("FI", "FaultInjected"),
-    ("RL", "RateLimited"),
-    ("UAEX", "UnauthorizedExternalService"),
-    ("RLSE", "RateLimitServiceError"),
-    ("DC", "DownstreamConnectionTermination"),
-    ("URX", "UpstreamRetryLimitExceeded"),
-    ("SI", "StreamIdleTimeout"),
-    ("IH", "InvalidEnvoyRequestHeaders"),
-    ("DPE", "DownstreamProtocolError"),
-    ("UMSDR", "UpstreamMaxStreamDurationReached"),
-    ("RFCF", "ResponseFromCacheFilter"),
-    ("NFCF", "NoFilterConfigFound"),
-    ("DT", "DurationTimeout"),
-    ("UPE", "UpstreamProtocolError"),
-    ("NC", "NoClusterFound"),
-    ("OM", "OverloadManagerTerminated"),
-    ("DF", "DnsResolutionFailed"),
-    ("DO", "DropOverload"),
-    ("DR", "DownstreamRemoteReset"),
-    ("UDO", "UnconditionalDropOverload"),
+/// Envoy's long names of its response flags by bit (`%RESPONSE_FLAGS_LONG%` of the access log); the short ones are
+/// [`ResponseFlags::NAMES`].
+const LONG_NAMES: [&str; ResponseFlags::NAMES.len()] = [
+    "FailedLocalHealthCheck",
+    "NoHealthyUpstream",
+    "UpstreamRequestTimeout",
+    "LocalReset",
+    "UpstreamRemoteReset",
+    "UpstreamConnectionFailure",
+    "UpstreamConnectionTermination",
+    "UpstreamOverflow",
+    "NoRouteFound",
+    "DelayInjected",
+    "FaultInjected",
+    "RateLimited",
+    "UnauthorizedExternalService",
+    "RateLimitServiceError",
+    "DownstreamConnectionTermination",
+    "UpstreamRetryLimitExceeded",
+    "StreamIdleTimeout",
+    "InvalidEnvoyRequestHeaders",
+    "DownstreamProtocolError",
+    "UpstreamMaxStreamDurationReached",
+    "ResponseFromCacheFilter",
+    "NoFilterConfigFound",
+    "DurationTimeout",
+    "UpstreamProtocolError",
+    "NoClusterFound",
+    "OverloadManagerTerminated",
+    "DnsResolutionFailed",
+    "DropOverload",
+    "DownstreamRemoteReset",
+    "UnconditionalDropOverload",
 ];
 
-/// The client went away: DC and DR.
-const CLIENT_GONE: u64 = (1 << 14) | (1 << 28);
+/// The client went away.
+const CLIENT_GONE: u64 = ResponseFlags::CLIENT_GONE.0;
 
 /// Flags that are no failure by themselves: a delay, a rate limiter or authorizer that answered (the status says what),
 /// a cached response, and the client going away.
@@ -89,12 +89,12 @@ const GRPC_CODES: [&str; 17] = [
 
 /// The short names, separated by commas, as access logs show them; `None` if no flag is set.
 pub fn short_flags(flags: ResponseFlags) -> Option<String> {
-    joined(flags, |(short, _)| short)
+    joined(flags, &ResponseFlags::NAMES)
 }
 
 /// The long names, separated by commas.
 pub fn long_flags(flags: ResponseFlags) -> Option<String> {
-    joined(flags, |(_, long)| long)
+    joined(flags, &LONG_NAMES)
 }
 
 /// The name of a gRPC status code; a number outside the specification is shown as one.
@@ -183,20 +183,13 @@ fn message(outcome: &Outcome, explanation: &Explanation) -> Cow<'static, str> {
 
 fn first_name(flags: u64) -> &'static str {
     let at = usize::try_from(flags.trailing_zeros()).unwrap_or(usize::MAX);
-    FLAGS.get(at).map_or("_OTHER", |(_, long)| long)
+    LONG_NAMES.get(at).copied().unwrap_or("_OTHER")
 }
 
-fn joined(flags: ResponseFlags, name: fn((&'static str, &'static str)) -> &'static str) -> Option<String> {
-    let mut out = String::new();
-    for (bit, names) in FLAGS.iter().enumerate() {
-        if flags.0 >> bit & 1 == 1 {
-            if !out.is_empty() {
-                out.push(',');
-            }
-            out.push_str(name(*names));
-        }
-    }
-    (!out.is_empty()).then_some(out)
+fn joined(flags: ResponseFlags, names: &[&str]) -> Option<String> {
+    let set: Vec<_> =
+        names.iter().enumerate().filter(|(bit, _)| flags.0 >> bit & 1 == 1).map(|(_, name)| *name).collect();
+    (!set.is_empty()).then(|| set.join(","))
 }
 
 #[cfg(test)]
