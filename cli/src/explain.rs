@@ -1,5 +1,6 @@
 //! `sidespan explain`: one request a line in, what the filter would do with it out, by the filter's own code.
 
+use crate::replay::{Plans, run_case};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -74,7 +75,7 @@ pub struct Case {
     pub node: Value,
     /// `:method`, `:path`, `:scheme`, `:authority` first, given or made up.
     pub request: Headers,
-    /// `None`: the request is not over; only the head decision is known.
+    /// `None`: it is assumed to have succeeded with 200.
     pub response: Option<Response>,
     /// Whether an error below left its mark for this trace.
     pub marked: bool,
@@ -103,6 +104,9 @@ pub struct Response {
 pub struct Outcome {
     /// What came in; `None` when there is nothing valid to continue.
     pub extracted: Option<Extracted>,
+    /// A decision without ids (`b3: 0`), for the trace that starts here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instruction: Option<String>,
     /// Trace headers as they go upstream: set or left.
     pub upstream_headers: Vec<(String, String)>,
     /// Trace headers that are taken away.
@@ -123,8 +127,8 @@ pub struct Extracted {
     pub format: String,
     /// 32 lower-case hex digits.
     pub trace_id: String,
-    /// 16 lower-case hex digits.
-    pub span_id: String,
+    /// 16 lower-case hex digits; `None` where the format can name a trace without a span.
+    pub span_id: Option<String>,
     /// `accept`, `deny`, `debug` or `defer`.
     pub sampled: String,
     /// The combined list; empty if there is none.
@@ -146,18 +150,11 @@ pub struct Decision {
 }
 
 /// A configuration, ready for many cases. The filter's own precomputed state belongs here too.
-#[derive(Debug)]
 pub struct Compiled {
     /// As it was read.
     pub config: Config,
-}
-
-/// What the filter does with one case. The one place that waits for the filter.
-///
-/// # Errors
-/// A reason why the case cannot be run.
-pub fn run_case(_case: &Case, _compiled: &Compiled) -> Result<Outcome, String> {
-    Err("explain is not yet wired to the filter".to_owned())
+    /// What was made of it for the last node.
+    pub plans: Plans,
 }
 
 /// Explains each line of `input`. Whether every line was good.
@@ -238,7 +235,7 @@ fn compile(text: &str) -> Result<Compiled, String> {
         let problems: Vec<String> = problems.iter().map(|problem| format!("config: {problem}")).collect();
         problems.join("; ")
     })?;
-    Ok(Compiled { config })
+    Ok(Compiled { config, plans: Plans::default() })
 }
 
 // === impl Case ===
@@ -320,7 +317,7 @@ fn write_pretty(number: u64, case: &Case, outcome: &Outcome, out: &mut impl Writ
     match &outcome.extracted {
         None => writeln!(out, "  extracted  nothing valid: a new trace")?,
         Some(Extracted { format, trace_id, span_id, sampled, tracestate }) => {
-            writeln!(out, "  extracted  {format} {trace_id} {span_id} {sampled}")?;
+            writeln!(out, "  extracted  {format} {trace_id} {} {sampled}", span_id.as_deref().unwrap_or("-"))?;
             if !tracestate.is_empty() {
                 writeln!(out, "             tracestate: {tracestate}")?;
             }
@@ -355,11 +352,12 @@ mod tests {
             extracted: Some(Extracted {
                 format: "b3".to_owned(),
                 trace_id: "4bf92f3577b34da6a3ce929d0e0e4736".to_owned(),
-                span_id: "00f067aa0ba902b7".to_owned(),
+                span_id: Some("00f067aa0ba902b7".to_owned()),
                 sampled: "accept".to_owned(),
                 tracestate: String::new(),
             }),
             upstream_headers: vec![("b3".to_owned(), "1".to_owned())],
+            instruction: None,
             removed_headers: vec!["x-b3-parentspanid".to_owned()],
             response_headers: Vec::new(),
             decision: Decision { head: false, keep: true, reason: "error".to_owned(), threshold: Some("0".to_owned()) },

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod explain;
+pub mod replay;
 pub mod schema;
 pub mod wasmplugin;
 pub mod yaml;
