@@ -163,8 +163,8 @@ fn by_grpc(kind: Kind, outcome: &Outcome) -> ByStatus {
 
 /// A reset or a timeout, also after a good status; no response at all, unless the client left before there was one.
 fn by_flags(outcome: &Outcome, client_gone_is_error: bool) -> Option<Cow<'static, str>> {
-    let failure = outcome.flags.0 & !HARMLESS;
-    let client_gone = outcome.flags.0 & CLIENT_GONE;
+    let flags = outcome.flags_that_count();
+    let (failure, client_gone) = (flags.0 & !HARMLESS, flags.0 & CLIENT_GONE);
     if failure != 0 {
         Some(first_name(failure).into())
     } else if client_gone != 0 {
@@ -174,11 +174,13 @@ fn by_flags(outcome: &Outcome, client_gone_is_error: bool) -> Option<Cow<'static
     }
 }
 
-/// What the status code does not say: the server's own words for gRPC, Envoy's code details if Envoy had a hand in it.
+/// What the status code does not say: the server's own words for gRPC; Envoy's code details if Envoy had a hand in it, or
+/// at least its flags (after the last retry the details are still those of an upstream's answer).
 fn message(outcome: &Outcome, explanation: &Explanation) -> Cow<'static, str> {
-    let words = explanation.grpc_message.clone().filter(|words| outcome.grpc && !words.is_empty());
-    let envoys = outcome.flags.0 != 0 || http_status(outcome).is_none();
-    words.or_else(|| explanation.details.clone().filter(|_| envoys)).unwrap_or_default().into()
+    let words = explanation.grpc_message.as_ref().filter(|words| outcome.grpc && !words.is_empty());
+    let details = || explanation.details.as_ref().filter(|details| *details != "via_upstream");
+    let flags = || long_flags(ResponseFlags(outcome.flags.0 & !HARMLESS));
+    words.or_else(details).cloned().or_else(flags).unwrap_or_default().into()
 }
 
 fn first_name(flags: u64) -> &'static str {
@@ -220,6 +222,7 @@ mod tests {
         let table: &[(Kind, Outcome, Expected, &str)] = &[
             (Server, http(200, 0), None, "success"),
             (Server, http(101, 0), None, "websocket"),
+            (Server, http(101, UC), None, "websocket, closed by its server"),
             (Client, http(302, 0), None, "redirect"),
             (Server, http(404, 0), None, "4xx is not a server's error"),
             (Server, http(404, NR), None, "also when Envoy answered"),
@@ -240,8 +243,11 @@ mod tests {
             (Server, http(0, 0), Some(("no_response", "why")), "Envoy's 0 is none"),
             (Server, nothing(1 << 60), Some(("_OTHER", "why")), "a flag of a later Envoy"),
         ];
-        let explanation = Explanation { details: Some("why".to_owned()), grpc_message: Some("not gRPC".to_owned()) };
         for (kind, outcome, expected, why) in table {
+            let envoys = outcome.flags.0 != 0 || http_status(outcome).is_none();
+            let details = if envoys { "why" } else { "via_upstream" };
+            let explanation =
+                Explanation { details: Some(details.to_owned()), grpc_message: Some("not gRPC".to_owned()) };
             let verdict = judge(*kind, outcome, &explanation, false);
             let expected = expected.map_or_else(Verdict::default, |(error_type, message)| Verdict {
                 status: Status::Error(message.into()),
@@ -292,8 +298,21 @@ mod tests {
         assert_eq!(judge(Kind::Client, &grpc(Some(9), 200, 0), &silent, false).status, Status::Error("".into()));
         assert_eq!(
             judge(Kind::Client, &grpc(Some(14), 200, UF), &silent, false).status,
-            Status::Error("via_upstream".into())
+            Status::Error("UpstreamConnectionFailure".into())
         );
+    }
+
+    #[test]
+    fn what_envoy_answers_by_itself_is_explained_by_its_details_or_its_flags() {
+        let explained = |details: &str| Explanation { details: Some(details.to_owned()), grpc_message: None };
+        for (outcome, details, expected) in [
+            (http(403, 0), "rbac_access_denied_matched_policy[none]", "rbac_access_denied_matched_policy[none]"),
+            (http(503, 1 << 15), "via_upstream", "UpstreamRetryLimitExceeded"),
+            (http(503, 0), "via_upstream", ""),
+        ] {
+            let verdict = judge(Kind::Client, &outcome, &explained(details), false);
+            assert_eq!(verdict.status, Status::Error(expected.into()), "{details}");
+        }
     }
 
     #[test]

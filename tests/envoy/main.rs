@@ -2,5 +2,6 @@
 //!
 //! `cargo xtask test` builds the module and provides the Envoy; by hand: `ENVOY_BIN=… SIDESPAN_WASM=… cargo test --test envoy`.
 
+mod outcomes;
 mod smoke;
 mod stage;
