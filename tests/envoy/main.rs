@@ -3,5 +3,8 @@
 //! `cargo xtask test` builds the module and provides the Envoy; by hand: `ENVOY_BIN=… SIDESPAN_WASM=… cargo test --test envoy`.
 
 mod outcomes;
+mod request;
+mod shape;
 mod smoke;
+mod spans;
 mod stage;
