@@ -2,6 +2,8 @@
 //!
 //! `cargo xtask test` builds the module and provides the Envoy; by hand: `ENVOY_BIN=… SIDESPAN_WASM=… cargo test --test envoy`.
 
+mod contexts;
+mod identity;
 mod outcomes;
 mod request;
 mod shape;

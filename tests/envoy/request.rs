@@ -12,8 +12,8 @@ use std::time::Duration;
 pub enum How {
     /// `GET` over HTTP/1.1 from host `backend`.
     Get(&'static str),
-    /// The same with headers.
-    GetWith(&'static str, &'static [(&'static str, &'static str)]),
+    /// The same with headers of any bytes.
+    GetWith(&'static str, &'static [(&'static str, &'static [u8])]),
     /// `GET` over HTTP/2.
     Http2(&'static str),
     /// Any other method over HTTP/1.1.
@@ -49,8 +49,8 @@ pub async fn send(how: How, port: u16, app: &Upstream, traceparent: &str) -> Res
             Client::http1(port).get("backend", path, &headers).await?;
         }
         How::GetWith(path, more) => {
-            let headers: Vec<_> = headers.iter().chain(more).copied().collect();
-            Client::http1(port).get("backend", path, &headers).await?;
+            let request = more.iter().fold(raw("GET", path), |request, (name, value)| request.header(name, value));
+            RawConnection::connect(port).await?.exchange(&request).await?;
         }
         How::Http2(path) => {
             Client::http2(port).get("backend", path, &headers).await?;
