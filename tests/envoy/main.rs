@@ -2,5 +2,7 @@
 //!
 //! `cargo xtask test` builds the module and provides the Envoy; by hand: `ENVOY_BIN=… SIDESPAN_WASM=… cargo test --test envoy`.
 
+mod ledger;
+mod protocols;
 mod smoke;
 mod stage;
