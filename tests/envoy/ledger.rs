@@ -1,6 +1,6 @@
 //! The account of all spans, read from Envoy's statistics: kept = exported + dropped by reason + queued.
 
-use anyhow::{anyhow, ensure};
+use anyhow::ensure;
 use sidespan_harness::{Envoy, Result, eventually};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -63,11 +63,12 @@ impl Ledger {
     }
 }
 
-/// Waits until the account of everything so far balances, whatever is queued.
-pub async fn balanced(envoy: &Envoy, timeout: Duration) -> Result<Ledger> {
+/// Waits until `kept` spans were handed to exporters in all and the sum holds, whatever is queued.
+pub async fn balanced(envoy: &Envoy, kept: u64, timeout: Duration) -> Result<Ledger> {
     let probe = async || {
         let ledger = Ledger::read(envoy).await?;
-        if ledger.balances() { Ok(ledger) } else { Err(anyhow!("{ledger:?}")) }
+        ensure!(ledger.balances() && ledger.get("spans_kept") == kept, "{kept} spans should be kept: {ledger:?}");
+        Ok(ledger)
     };
     eventually("the account balances", timeout, probe).await
 }

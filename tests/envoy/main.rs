@@ -2,6 +2,7 @@
 //!
 //! `cargo xtask test` builds the module and provides the Envoy; by hand: `ENVOY_BIN=… SIDESPAN_WASM=… cargo test --test envoy`.
 
+mod export;
 mod ledger;
 mod protocols;
 mod smoke;
