@@ -24,7 +24,7 @@ const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e473";
 const PARENT: &str = "00f067aa0ba902b7";
 
 /// Requests of each case: path, extra header.
-const REQUESTS: [(&str, (&str, &[u8])); 4] = [
+pub const REQUESTS: [(&str, (&str, &[u8])); 4] = [
     ("/api/users/42?token=secret&page=2", ("x-tenant", b"acme")),
     ("/fail", ("x-tenant", "größer \u{1f600} \"quoted\" \\".as_bytes())),
     ("/bytes", ("x-tenant", b"\xff\xfe not UTF-8")),
@@ -70,11 +70,11 @@ async fn start(cases: &[Case], app: &Upstream, receiver: &Receiver) -> Result<En
     Envoy::start(&envoy_binary()?, &bootstrap).await
 }
 
-async fn app() -> Result<Upstream> {
+pub async fn app() -> Result<Upstream> {
     Upstream::start(|request| status(if request.uri().path() == "/fail" { 503 } else { 200 }, "done")).await
 }
 
-async fn send_requests(client: &Client) -> Result<()> {
+pub async fn send_requests(client: &Client) -> Result<()> {
     for (number, (path, (name, value))) in REQUESTS.iter().enumerate() {
         let traceparent = format!("00-{TRACE}{number}-{PARENT}-01");
         let headers = [("traceparent", &*traceparent), ("tracestate", "vendor=1"), ("x-request-id", "fixed")];
@@ -100,7 +100,7 @@ fn otlp_spans(exports: &[Export]) -> Vec<ReceivedSpan> {
 }
 
 /// Without what differs from request to request.
-fn content(mut span: ReceivedSpan) -> ReceivedSpan {
+pub fn content(mut span: ReceivedSpan) -> ReceivedSpan {
     (span.start_ns, span.end_ns) = (1, 2);
     span.span_id.clear();
     span.attributes.remove("network.peer.port");
