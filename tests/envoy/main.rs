@@ -12,14 +12,18 @@
     reason = "a test that is wrong must fail loudly"
 )]
 
+mod collector;
 mod contexts;
 mod dialects;
+mod export;
 mod headers;
 mod hostile;
 mod identity;
+mod ledger;
 mod links;
 mod outcomes;
 mod paths;
+mod protocols;
 mod request;
 mod shape;
 mod smoke;
