@@ -52,7 +52,18 @@ pub fn write_traces(paper: &mut Paper, picks: &[Pick<'_>], spans: &[ReceivedSpan
         paper.note(&format!("trace {}", pick.trace_id));
         tree::write(paper, &spans);
     }
+    paper.line("");
+    for line in LEGEND {
+        paper.note(line);
+    }
 }
+
+const LEGEND: &[&str] = &[
+    "kept by    head: the head rate; parent: its caller was sampled; error: it failed; marked: something",
+    "           below it failed and said so in its response, while every caller's span was still open",
+    "counts as  how many requests it stands for, 1 / the probability it was kept with (th, W3C tracestate);",
+    "           ? where an application with B3 only did not hand the tracestate on",
+];
 
 /// The headers of one trace.
 pub fn write_headers(paper: &mut Paper, places: &[wire::Place]) {

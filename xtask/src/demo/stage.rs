@@ -47,6 +47,10 @@ impl Stage {
             .filter(filter)
             .cluster(if collector.http2 { cluster.http2() } else { cluster })
             .access_log(&hop::access_log_format())
+            .bootstraps(|owner, bootstrap| {
+                println!("    {owner}");
+                bootstrap
+            })
             .start(envoy)
             .await?;
         let stage = Self { mesh, receiver };

@@ -9,8 +9,6 @@ use std::time::{Duration, Instant};
 /// What the clients saw.
 #[derive(Debug, Default)]
 pub struct Traffic {
-    /// Requests sent, the guest's included.
-    pub requests: usize,
     /// Answers with a status below 500.
     pub succeeded: usize,
     /// Answers with 500 or above.
@@ -56,7 +54,7 @@ pub async fn send(mesh: &Mesh, total: usize, rate: f64, progress: impl Fn(usize)
     };
     let started = Instant::now();
     let outcomes = fire(total, CONCURRENCY, exchange).await;
-    let mut traffic = Traffic { requests: total, time: started.elapsed(), ..Traffic::default() };
+    let mut traffic = Traffic { time: started.elapsed(), ..Traffic::default() };
     for outcome in outcomes {
         match outcome {
             Ok(status) if status < 500 => traffic.succeeded += 1,

@@ -2,6 +2,7 @@
 
 use super::paper::{Ink, Paper, WIDTH, cut, milliseconds};
 use super::weight::{self, Weight};
+use serde_json::Value;
 use sidespan_harness::ReceivedSpan;
 use sidespan_harness::span::{Kind, Status};
 use std::collections::BTreeSet;
@@ -14,16 +15,14 @@ const NAME: usize = 23;
 /// The attribute that says why a span was kept.
 pub const REASON: &str = "sidespan.sampling.reason";
 
-/// Attributes worth a look, in this order; the first ones come from the request, the last from its failure.
-const TAGS: &[&str] = &[
-    "url.path",
-    "url.query",
-    "tenant",
-    "server.address",
-    "network.protocol.version",
-    "http.request.resend_count",
-    "envoy.response_flags",
-];
+/// Attributes worth a look, in this order.
+const TAGS: &[&str] = &["url.path", "url.query", "tenant", "http.request.resend_count", "envoy.response_flags"];
+/// For a span of the calling side.
+const CLIENT_TAGS: &[&str] =
+    &["server.address", "envoy.upstream_cluster", "http.request.resend_count", "envoy.response_flags"];
+/// Attributes of the resource: of a service, and of the first one.
+const RESOURCE: &[&str] = &["k8s.namespace.name"];
+const ROOT_RESOURCE: &[&str] = &["k8s.namespace.name", "cloud.region"];
 
 /// Writes a headline and the spans of one trace, children below their parents, each with a line of tags.
 pub fn write(paper: &mut Paper, spans: &[&ReceivedSpan]) {
@@ -85,7 +84,7 @@ fn write_span(paper: &mut Paper, depth: usize, span: &ReceivedSpan) {
     );
     paper.line(&line);
     let indent = " ".repeat(branch.chars().count());
-    paper.note(&cut(&format!("{indent}{}", tags(span)), WIDTH));
+    paper.note(&cut(&format!("{indent}{}", tags(span, depth)), WIDTH));
 }
 
 fn branch(depth: usize) -> String {
@@ -115,11 +114,16 @@ fn counts_as(span: &ReceivedSpan) -> String {
     }
 }
 
-fn tags(span: &ReceivedSpan) -> String {
-    let namespace = span.resource.get("k8s.namespace.name").map(|value| ("k8s.namespace.name", value));
-    let found = TAGS.iter().filter_map(|key| Some((*key, span.attributes.get(*key)?)));
-    let plain = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let mut tags: Vec<String> = found.chain(namespace).map(|(key, value)| format!("{key}={}", plain(value))).collect();
+fn tags(span: &ReceivedSpan, depth: usize) -> String {
+    let (own, resource) = match (span.kind, depth) {
+        (Kind::Client, _) => (CLIENT_TAGS, &[][..]),
+        (_, 0) => (TAGS, ROOT_RESOURCE),
+        (_, _) => (TAGS, RESOURCE),
+    };
+    let own = own.iter().filter_map(|key| Some((*key, span.attributes.get(*key)?)));
+    let resource = resource.iter().filter_map(|key| Some((*key, span.resource.get(*key)?)));
+    let plain = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let mut tags: Vec<String> = own.chain(resource).map(|(key, value)| format!("{key}={}", plain(value))).collect();
     if !span.status_message.is_empty() {
         tags.push(format!("{:?}", span.status_message));
     }
