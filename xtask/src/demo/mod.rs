@@ -118,7 +118,10 @@ impl Arguments {
 /// The module that `SIDESPAN_WASM` names, else what the sources say now.
 fn module() -> Result<PathBuf> {
     match std::env::var_os("SIDESPAN_WASM").filter(|path| !path.is_empty()) {
-        Some(_) => provide::module(),
+        Some(path) => {
+            println!("    nothing to build: SIDESPAN_WASM is {}", path.display());
+            provide::module()
+        }
         None => build::build_quietly(),
     }
 }
@@ -188,8 +191,7 @@ fn keep(stage: &Stage) -> Result<()> {
     paper.line("New spans are shown here as they arrive.");
     print!("{}", paper.take());
     sidespan_harness::run(async {
-        let begun = stage.receiver.take();
-        drop(begun);
+        drop(stage.receiver.take());
         tokio::select! {
             ended = interrupted() => ended,
             ended = show_arrivals(stage) => ended,
@@ -204,6 +206,7 @@ async fn show_arrivals(stage: &Stage) -> Result<()> {
     loop {
         tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
         let arrived = stage.receiver.take();
+        stage.mesh.clear();
         // What was there a round ago and did not grow is whole.
         let (grown, whole): (Vec<_>, Vec<_>) =
             traces.drain(..).partition(|(trace_id, _)| arrived.iter().any(|span| span.trace_id == *trace_id));

@@ -93,7 +93,7 @@ pub fn cut(text: &str, width: usize) -> String {
 /// `1,234,567`.
 pub fn thousands(number: u64) -> String {
     let digits = number.to_string();
-    let separator = |n: usize| if n > 0 && (digits.len() - n) % 3 == 0 { "," } else { "" };
+    let separator = |n: usize| if n > 0 && (digits.len() - n).is_multiple_of(3) { "," } else { "" };
     digits.chars().enumerate().map(|(n, digit)| format!("{}{digit}", separator(n))).collect()
 }
 

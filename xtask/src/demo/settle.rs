@@ -11,10 +11,14 @@ use std::time::Duration;
 /// Batches leave within a second or two, unless the configuration or the machine is slow.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Asking four Envoys for all their metrics is work for them too.
+const PAUSE: Duration = Duration::from_millis(100);
+
 /// The evidence of `requests` requests, once access logs, metrics and receiver agree that nothing is under way any more; else
 /// what there is after half a minute, and what does not agree.
 pub async fn evidence(stage: &Stage, requests: usize) -> Result<(Evidence, Option<String>)> {
     let settled = eventually("nothing is under way", PATIENCE, async || {
+        tokio::time::sleep(PAUSE).await;
         let evidence = collect(stage, requests).await?;
         under_way(&evidence).map_or(Ok(evidence), |what| Err(anyhow!(what)))
     })
