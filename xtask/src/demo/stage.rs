@@ -99,7 +99,12 @@ impl Stage {
     /// The filter lets traffic pass untouched then, which would make a dull demo.
     fn refuse_unusable_configuration(&self) -> Result<()> {
         let refused = self.mesh.envoys().find_map(|(_, envoy)| said(envoy, "pluginConfig is not usable").pop());
-        refused.map_or(Ok(()), |line| bail!("the filter refuses the configuration: {line}"))
+        let Some(line) = refused else { return Ok(()) };
+        // Between the words and the problems stands what the filter does meanwhile.
+        bail!(
+            "the filter refuses the configuration: {}",
+            line.split_once(": ").map_or(&*line, |(_, problems)| problems)
+        )
     }
 }
 
