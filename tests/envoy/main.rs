@@ -2,5 +2,15 @@
 //!
 //! `cargo xtask test` builds the module and provides the Envoy; by hand: `ENVOY_BIN=… SIDESPAN_WASM=… cargo test --test envoy`.
 
+#![allow(
+
+mod dialects;
+mod headers;
+mod hostile;
+mod links;
+mod paths;
 mod smoke;
 mod stage;
+mod w3c_suite;
+mod whole_path;
+mod whole_path_variants;
