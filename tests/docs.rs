@@ -71,11 +71,14 @@ fn every_metric_that_is_written_about_exists() {
     let exists = |word: &str| {
         // A histogram has three series in Prometheus; `sidespan_dropped_*` is a family.
         let name = ["_bucket", "_sum", "_count"].iter().find_map(|end| word.strip_suffix(end)).unwrap_or(word);
-        known.contains(word) || known.contains(name) || known.iter().any(|known| word.ends_with('_') && known.starts_with(word))
+        known.contains(word)
+            || known.contains(name)
+            || known.iter().any(|known| word.ends_with('_') && known.starts_with(word))
     };
     for path in pages().into_iter().chain(files("examples", &["json", "yaml"])) {
         let text = fs::read_to_string(&path).expect("readable");
-        let wrong: Vec<_> = metric_words(&text).into_iter().filter(|word| !exists(word) && *word != "sidespan_cli").collect();
+        let wrong: Vec<_> =
+            metric_words(&text).into_iter().filter(|word| !exists(word) && *word != "sidespan_cli").collect();
         assert!(wrong.is_empty(), "{}: no such metric: {wrong:?}", path.display());
     }
 }

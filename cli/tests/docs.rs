@@ -35,7 +35,8 @@ fn every_configuration_in_the_documentation_passes_the_check() {
     for (page, text) in pages() {
         for block in blocks(&text, "yaml") {
             let documents = yaml::read(block).unwrap_or_else(|broken| panic!("{page}: {}\n{block}", broken.problem));
-            let config = |value: &Value| value.as_object().is_some_and(|it| it.keys().any(|key| keys.contains_key(key)));
+            let config =
+                |value: &Value| value.as_object().is_some_and(|it| it.keys().any(|key| keys.contains_key(key)));
             if !documents.iter().any(|it| config(&it.value) || it.value["kind"] == "WasmPlugin") {
                 continue;
             }
@@ -61,7 +62,8 @@ fn the_page_on_configuration_has_every_key_and_no_other() {
     let invented: Vec<_> = named.iter().filter(|name| !paths.contains(name)).collect();
     // What stands in several places is explained in one; sections are headings.
     let heading = |path: &String| text.contains(&format!("\n## `{path}`\n"));
-    let missing: Vec<_> = known.values().filter(|paths| !paths.iter().any(|it| named.contains(it) || heading(it))).collect();
+    let missing: Vec<_> =
+        known.values().filter(|paths| !paths.iter().any(|it| named.contains(it) || heading(it))).collect();
     assert!(missing.is_empty() && invented.is_empty(), "missing: {missing:#?}\ninvented: {invented:#?}");
     assert!(known.len() > 60, "{}", known.len());
 }
@@ -95,8 +97,8 @@ fn commands_in_the_documentation_print_what_it_says() {
     for (page, text) in pages() {
         for block in blocks(&text, "console") {
             for part in block.strip_prefix("$ ").unwrap_or_else(|| panic!("{page}: {block}")).split("\n$ ") {
-                // A command goes on while its lines end in a backslash.
-                let ends = part.match_indices('\n').find(|(at, _)| !part[..*at].ends_with('\\'));
+                // A command goes on after a pipe.
+                let ends = part.match_indices('\n').find(|(at, _)| !part[..*at].ends_with('|'));
                 let (command, expected) = part.split_at(ends.map_or(part.len(), |(at, _)| at));
                 assert_eq!(without_chance(&output(command)), without_chance(expected.trim()), "{page}: {command}");
                 run += 1;
@@ -111,7 +113,8 @@ fn output(command: &str) -> String {
     let binary = Path::new(env!("CARGO_BIN_EXE_sidespan"));
     let path = std::env::var("PATH").unwrap_or_default();
     let path = format!("{}:{path}", binary.parent().expect("a folder").display());
-    let output = Command::new("sh").args(["-c", command]).env("PATH", path).current_dir(root()).output().expect("a shell");
+    let output =
+        Command::new("sh").args(["-c", command]).env("PATH", path).current_dir(root()).output().expect("a shell");
     String::from_utf8(output.stdout).expect("text").trim().to_owned()
 }
 
