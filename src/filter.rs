@@ -275,13 +275,16 @@ impl Stream {
                 }
             }
         }
-        if let Some(name) = &plan.config.propagation.trace_id_response_header {
+        // For whoever called this workload; an application has no use for the ids of its own calls.
+        let to_caller = plan.config.propagation.trace_id_response_header.as_ref();
+        if let Some(name) = to_caller.filter(|_| self.draft.direction != Direction::Outbound) {
             edits.push(HeaderEdit::Set(name.clone().into(), self.trace_id.hex().to_vec()));
         }
         edits
     }
 
-    /// Towards the caller: a request that is to be kept although its sampled flag does not say so is signalled.
+    /// Towards the caller: a late keep is signalled, also to a caller that samples the trace anyway, because its span then
+    /// belongs to another stratum and carries another threshold.
     fn answer_caller(&self, plan: &Plan, world: &mut World<'_>, edits: &mut Vec<HeaderEdit>) {
         let caller = self.incoming.extracted.is_some();
         let Some(policy) = self.policy(plan).filter(|policy| caller && policy.errors.whole_path) else { return };
@@ -363,13 +366,8 @@ impl Stream {
     fn promise(&self, policy: &Policy, world: &World<'_>, outcome: &Outcome, failed: bool) -> Option<Kept> {
         let recording = self.recording.as_ref()?;
         let verdict = sampling::revise(policy, &recording.head, failed, outcome, recording.below);
-        let cap = verdict.cap.filter(|_| verdict.keep)?;
-        let kept = match (verdict.threshold, (world.last_tau)(recording.policy, cap)) {
-            (Some(threshold), Some(tau)) => Kept::At(threshold.max(tau)),
-            (Some(threshold), None) => Kept::At(threshold),
-            (None, _) => Kept::Unknown,
-        };
-        kept.includes(recording.head.randomness).then_some(kept)
+        let tau = verdict.cap.and_then(|cap| (world.last_tau)(recording.policy, cap));
+        verdict.promise(recording.head.randomness, tau)
     }
 
     /// The stream has ended: its span, if it is kept.

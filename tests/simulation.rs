@@ -64,6 +64,8 @@ struct Span {
     rate: Option<Threshold>,
     failed: bool,
     slow: bool,
+    /// A span below it failed.
+    above: bool,
     /// What was exported, and with which threshold.
     exported: Option<Option<Threshold>>,
 }
@@ -297,6 +299,7 @@ impl Mesh {
             rate: inherits.map_or(rule.head, |parent| self.spans[parent].rate),
             failed: false,
             slow: false,
+            above: false,
             exported: None,
         });
         let context = Context { trace_id, span_id: Some(span_id), sampled: head.sampled, ot };
@@ -358,6 +361,11 @@ impl Mesh {
         let verdict = revise(policy, &stream.head, failed, &outcome, stream.below);
         let Self { pods, spans, .. } = self;
         (spans[stream.span].failed, spans[stream.span].slow) = (failed, slow);
+        let mut above = spans[stream.span].parent.filter(|_| failed);
+        while let Some(span) = above {
+            spans[span].above = true;
+            above = spans[span].parent;
+        }
         if !verdict.keep {
             return;
         }
@@ -440,6 +448,8 @@ impl Mesh {
             ((|_| true) as fn(&Span) -> bool, "all", 0.15),
             (|span| span.failed, "failed", 0.15),
             (|span| span.slow, "slow", 0.15),
+            (|span| span.above && !span.failed, "masking", 0.15),
+            (|span| span.above && !span.failed && span.slow, "masking and slow", 0.5),
             (|span| !span.failed && !span.slow, "neither", 0.15),
         ] {
             let found = self.estimate(of, adjusted_count);

@@ -13,10 +13,25 @@
 )]
 
 mod cap;
+mod collector;
+mod contexts;
+mod dialects;
+mod export;
+mod headers;
+mod hostile;
+mod identity;
+mod ledger;
+mod links;
+mod outcomes;
 mod paths;
+mod protocols;
+mod request;
 mod rules;
+mod shape;
 mod smoke;
+mod spans;
 mod stage;
+mod w3c_suite;
 mod whole_path;
 mod whole_path_variants;
 
