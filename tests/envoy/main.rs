@@ -3,6 +3,7 @@
 //! `cargo xtask test` builds the module and provides the Envoy; by hand: `ENVOY_BIN=… SIDESPAN_WASM=… cargo test --test envoy`.
 
 mod dialects;
+mod fate;
 mod headers;
 mod hostile;
 mod links;
