@@ -37,7 +37,7 @@ async fn a_bad_first_configuration_passes_traffic_untouched_with_one_error_and_a
         ("unknown", unknown.to_string(), "sampling.randomSamplingPercent"),
         ("wrong", wrong.to_string(), "propagation.trust"),
         ("no-json", "exporter: {otlp: {}}".to_owned(), "not JSON"),
-        ("no-object", "[1, 2]".to_owned(), "wrong type"),
+        ("no-object", "[1, 2]".to_owned(), "give an object"),
     ];
     let filters =
         bad.iter().map(|(name, text, _)| Ok((*name, raw(text)?.named(&format!("test.{name}")).root_id(name))));
