@@ -12,16 +12,24 @@
     reason = "a test that is wrong must fail loudly"
 )]
 
+
+/// As `sidespan check` reads it.
+#[allow(dead_code, reason = "lines of nodes are for messages")]
+#[path = "../../cli/src/yaml.rs"]
+
+mod absent;
 mod cap;
 mod collector;
 mod contexts;
 mod dialects;
 mod export;
+mod fate;
 mod headers;
 mod hostile;
 mod identity;
 mod ledger;
 mod links;
+mod native;
 mod outcomes;
 mod paths;
 mod protocols;
@@ -34,8 +42,4 @@ mod stage;
 mod w3c_suite;
 mod whole_path;
 mod whole_path_variants;
-
-/// As `sidespan check` reads it.
-#[allow(dead_code, reason = "lines of nodes are for messages")]
-#[path = "../../cli/src/yaml.rs"]
 mod yaml;
