@@ -5,6 +5,7 @@
 
 mod collector;
 mod export;
+mod feedback;
 mod ledger;
 mod protocols;
 mod smoke;
