@@ -1,0 +1,254 @@
+//! One case through the filter's own code: what a proxy would do with it, without a proxy.
+
+use crate::explain::{Case, Compiled, Decision, Extracted, Headers, Outcome, Response};
+use serde_json::Value;
+use sidespan::config::Direction;
+use sidespan::export::Stats;
+use sidespan::filter::{Finished, Marks, Plan, Stream, World, Written};
+use sidespan::id::{Entropy, TraceId};
+use sidespan::otlp::json::span_to_string;
+use sidespan::propagation;
+use sidespan::propagation::headers::{Header, HeaderEdit};
+use sidespan::sampling::keep::{Kept, Mark, Signal};
+use sidespan::sampling::threshold::Threshold;
+use sidespan::span::attributes::{Recorded, path};
+use sidespan::span::{Environment, Identity};
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Headers that carry a context, by name or by the beginning of it.
+const TRACE_HEADERS: [&str; 7] =
+    ["traceparent", "tracestate", "baggage", "b3", "uber-trace-id", "x-amzn-trace-id", "x-cloud-trace-context"];
+const TRACE_PREFIXES: [&str; 3] = ["x-b3-", "x-datadog-", "ot-tracer-"];
+
+/// The plan of the last node: lists of cases mostly share one.
+#[derive(Default)]
+pub struct Plans(RefCell<Option<(Value, Rc<Plan>)>>);
+
+/// Bytes from the operating system.
+struct SystemEntropy;
+
+/// A mark for whatever trace is asked for, if the case says so.
+struct CaseMarks(Option<TraceId>);
+
+/// What the filter does with one case.
+///
+/// # Errors
+/// The operating system has no clock.
+pub fn run_case(case: &Case, compiled: &Compiled) -> Result<Outcome, String> {
+    let plan = compiled.plans.get(case, compiled);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|error| error.to_string())?;
+    let now_ns = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+    let answered = case.response.clone().unwrap_or_else(|| Response { status: Some(200), ..Response::default() });
+    let request = with_grpc(&case.request, &answered);
+    let mut stats = Stats::new();
+    let headers = view(&request);
+    let (mut stream, edits) = Stream::start(&plan, case.direction, &headers, &mut SystemEntropy, &mut stats);
+
+    let trace_id = stream.outgoing().context.trace_id;
+    let upstream = applied(&request, &edits);
+    let response = response_headers(case, &answered, &stream);
+    let attributes = attributes(&upstream, &response, &answered, now_ns);
+    let mut world = World {
+        attributes: &attributes,
+        marks: &mut CaseMarks(case.marked.then_some(trace_id)),
+        stats: &mut stats,
+        now_ns: &|| now_ns,
+        last_tau: &|_, _| None,
+    };
+    let response_edits = match answered.status {
+        Some(_) => stream.response_headers(&plan, &view(&response), false, &mut world),
+        None => Vec::new(),
+    };
+    let extracted = stream.incoming().extracted.as_ref().map(extracted);
+    let instruction = stream.incoming().instruction.map(|sampled| sampled.as_str().to_owned());
+    let (recorded, head) = match stream.head() {
+        Some(head) => (true, head.sampled.decision().unwrap_or_default()),
+        None => (false, false),
+    };
+    let finished = stream.finish(&plan, &mut world);
+    Ok(Outcome {
+        extracted,
+        instruction,
+        upstream_headers: trace_headers(&upstream),
+        removed_headers: names(&edits, |edit| matches!(edit, HeaderEdit::Remove(_))),
+        response_headers: set(&response_edits),
+        decision: decision(head, recorded, finished.as_ref()),
+        span: finished.as_ref().map(span).transpose()?,
+    })
+}
+
+fn decision(head: bool, recorded: bool, finished: Option<&Finished>) -> Decision {
+    let reason = match finished {
+        Some(finished) => finished.verdict.reason.as_str(),
+        None if recorded => "none",
+        None => "drop",
+    };
+    let threshold = finished.and_then(|finished| finished.verdict.threshold);
+    Decision {
+        head,
+        keep: finished.is_some(),
+        reason: reason.to_owned(),
+        threshold: threshold.map(|threshold| threshold.to_string()),
+    }
+}
+
+fn span(finished: &Finished) -> Result<Value, String> {
+    let trace_state = Finished::exported_trace_state(&finished.trace_state, finished.verdict.threshold);
+    let text = span_to_string(&finished.span, trace_state.as_bytes());
+    serde_json::from_str(&text).map_err(|error| error.to_string())
+}
+
+fn extracted(found: &propagation::Extracted) -> Extracted {
+    Extracted {
+        format: found.format.as_str().to_owned(),
+        trace_id: found.trace_id.to_string(),
+        span_id: found.span_id.map(|span_id| span_id.to_string()),
+        sampled: found.sampled.as_str().to_owned(),
+        tracestate: found.trace_state.as_str().to_owned(),
+    }
+}
+
+/// A case that tells a gRPC status is a gRPC request, even if it leaves out the content type.
+fn with_grpc(request: &Headers, response: &Response) -> Headers {
+    let mut request = request.clone();
+    if response.grpc_status.is_some() && !request.iter().any(|(name, _)| name == b"content-type") {
+        request.push((b"content-type".to_vec(), b"application/grpc".to_vec()));
+    }
+    request
+}
+
+/// What the filter sees come back; where the callee is the one that was marked, its signal is among it.
+fn response_headers(case: &Case, response: &Response, stream: &Stream) -> Headers {
+    let status = response.status.map(|status| (b":status".to_vec(), status.to_string().into_bytes()));
+    let context = stream.outgoing().context;
+    let kept = Kept::At(Threshold::ALWAYS);
+    let signal = Signal { trace_id: context.trace_id, span_id: context.span_id, kept }.write();
+    let signal = (case.marked && case.direction != Direction::Inbound).then(|| (b"server-timing".to_vec(), signal));
+    status.into_iter().chain(response.headers.iter().cloned()).chain(signal).collect()
+}
+
+fn attributes(request: &Headers, response: &Headers, answered: &Response, now_ns: u64) -> Recorded {
+    let duration_ns = (answered.duration_ms * 1e6) as i64;
+    let mut recorded =
+        Recorded { request: request.clone(), trailers: answered.trailers.clone(), ..Recorded::default() };
+    if answered.status.is_some() {
+        recorded.response = response.clone();
+    }
+    let in_trailers = |name: &[u8]| answered.trailers.iter().any(|(known, _)| known == name);
+    if let Some(code) = answered.grpc_status.filter(|_| !in_trailers(b"grpc-status")) {
+        recorded.trailers.push((b"grpc-status".to_vec(), code.to_string().into_bytes()));
+    }
+    let start_ns = i64::try_from(now_ns).unwrap_or(i64::MAX).saturating_sub(duration_ns);
+    recorded.set_int(path::RESPONSE_CODE, answered.status.map_or(0, i64::from));
+    recorded.set_int(path::RESPONSE_FLAGS, i64::try_from(answered.flags).unwrap_or_default());
+    recorded.set_int(path::REQUEST_TIME, start_ns);
+    recorded.set_int(path::REQUEST_DURATION, duration_ns);
+    recorded
+}
+
+/// The leaves of a node as `xds.node` answers them.
+fn node_attributes(node: &Value) -> Recorded {
+    let mut recorded = Recorded::default();
+    add_leaves(&mut recorded, b"xds\0node".to_vec(), node);
+    recorded
+}
+
+fn add_leaves(recorded: &mut Recorded, at: Vec<u8>, value: &Value) {
+    match value {
+        Value::Object(members) => {
+            for (name, member) in members {
+                add_leaves(recorded, [at.as_slice(), name.as_bytes()].join(&0), member);
+            }
+        }
+        Value::String(text) => {
+            recorded.set(&at, text.as_bytes());
+        }
+        Value::Bool(truth) => {
+            recorded.set_bool(&at, *truth);
+        }
+        Value::Number(number) => {
+            recorded.set(&at, number.as_f64().unwrap_or_default().to_le_bytes());
+        }
+        Value::Null | Value::Array(_) => {}
+    }
+}
+
+fn view(headers: &Headers) -> Vec<Header<'_>> {
+    headers.iter().map(|(name, value)| Header::new(name, value)).collect()
+}
+
+fn applied(headers: &Headers, edits: &[HeaderEdit]) -> Headers {
+    let mut headers = headers.clone();
+    for edit in edits {
+        if !matches!(edit, HeaderEdit::Add(..)) {
+            headers.retain(|(name, _)| name != edit.name().as_bytes());
+        }
+        if let HeaderEdit::Set(name, value) | HeaderEdit::Add(name, value) = edit {
+            headers.push((name.as_bytes().to_vec(), value.clone()));
+        }
+    }
+    headers
+}
+
+fn trace_headers(headers: &Headers) -> Vec<(String, String)> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let all = headers.iter().map(|(name, value)| (text(name), text(value)));
+    let is_trace =
+        |name: &str| TRACE_HEADERS.contains(&name) || TRACE_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+    all.filter(|(name, _)| is_trace(name)).collect()
+}
+
+fn names(edits: &[HeaderEdit], wanted: impl Fn(&HeaderEdit) -> bool) -> Vec<String> {
+    edits.iter().filter(|edit| wanted(edit)).map(|edit| edit.name().to_owned()).collect()
+}
+
+fn set(edits: &[HeaderEdit]) -> Vec<(String, String)> {
+    let sets = edits.iter().filter_map(|edit| match edit {
+        HeaderEdit::Set(name, value) | HeaderEdit::Add(name, value) => {
+            Some((name.to_string(), String::from_utf8_lossy(value).into_owned()))
+        }
+        HeaderEdit::Remove(_) => None,
+    });
+    sets.collect()
+}
+
+// === impl Plans ===
+
+impl Plans {
+    fn get(&self, case: &Case, compiled: &Compiled) -> Rc<Plan> {
+        let mut last = self.0.borrow_mut();
+        if let Some((_, plan)) = last.as_ref().filter(|(node, _)| *node == case.node) {
+            return Rc::clone(plan);
+        }
+        let environment = Environment::new();
+        let identity = Identity::detect(&node_attributes(&case.node), &environment, &compiled.config);
+        let plan = Rc::new(Plan::new(compiled.config.clone(), &environment, identity));
+        *last = Some((case.node.clone(), Rc::clone(&plan)));
+        plan
+    }
+}
+
+// === impl SystemEntropy ===
+
+impl Entropy for SystemEntropy {
+    fn fill(&mut self, out: &mut [u8]) {
+        // An operating system without randomness gives ids that are valid all the same.
+        if getrandom::fill(out).is_err() {
+            out.fill(1);
+        }
+    }
+}
+
+// === impl CaseMarks ===
+
+impl Marks for CaseMarks {
+    fn read(&mut self, _: u64) -> Option<Mark> {
+        self.0.map(|trace_id| Mark { trace_id, kept: Kept::At(Threshold::ALWAYS), time_ns: 0 })
+    }
+
+    fn write(&mut self, _: u64, _: Mark) -> Written {
+        Written::Stored
+    }
+}
