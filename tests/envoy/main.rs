@@ -24,6 +24,7 @@ mod contexts;
 mod dialects;
 mod export;
 mod fate;
+mod feedback;
 mod headers;
 mod hostile;
 mod identity;
