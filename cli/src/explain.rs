@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use sidespan::config::{Config, Direction, parse};
+use sidespan::span::tags;
 use std::io::{self, BufRead, BufReader, Read, Write};
 
 /// Names of Envoy's response flags, by the bit of the attribute `response.flags`.
@@ -230,7 +231,7 @@ impl Compiler {
 }
 
 fn compile(text: &str) -> Result<Compiled, String> {
-    let config = parse(text.as_bytes()).map_err(|problems| {
+    let config = parse(text.as_bytes()).and_then(tags::check).map_err(|problems| {
         let problems: Vec<String> = problems.iter().map(|problem| format!("config: {problem}")).collect();
         problems.join("; ")
     })?;

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use sidespan::config::{Config, Problem, Report, parse};
+use sidespan::span::tags;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A WasmPlugin resource.
@@ -286,7 +287,7 @@ pub fn check(resource: Value) -> (Vec<Problem>, Vec<Problem>) {
 
 /// Problems and warnings of a `pluginConfig`, by the very code of the filter.
 pub fn check_config(config: &Value) -> (Vec<Problem>, Vec<Problem>) {
-    match parse(config.to_string().as_bytes()) {
+    match parse(config.to_string().as_bytes()).and_then(tags::check) {
         Ok(config) => (Vec::new(), config.warnings()),
         Err(problems) => (problems, Vec::new()),
     }

@@ -9,7 +9,7 @@ use super::stream::HttpStream;
 use crate::config::{self, Problem};
 use crate::export::{Counter, DispatchError, Reply, Send, Stats};
 use crate::propagation::headers::{decode_pairs, first};
-use crate::span::{Environment, Identity};
+use crate::span::{Environment, Identity, tags};
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
 use std::rc::Rc;
@@ -127,7 +127,7 @@ impl RootContext for Root {
             0 => Ok(Vec::new()),
             size => abi::buffer(Buffer::PluginConfiguration, size.min(MAX_CONFIGURATION)),
         };
-        match json.map(|json| config::parse(&json)) {
+        match json.map(|json| config::parse(&json).and_then(tags::check)) {
             Ok(Ok(config)) => {
                 self.activate(config);
                 true

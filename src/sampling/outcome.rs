@@ -51,6 +51,19 @@ pub struct SlowPolicy {
     pub max_per_second: Option<u32>,
 }
 
+// === impl Outcome ===
+
+impl Outcome {
+    /// The flags, but for those that are the ordinary end of a tunnel (a websocket, after 101): its server closes the
+    /// connection, which Envoy reports as a reset after the response had started.
+    pub fn flags_that_count(&self) -> ResponseFlags {
+        match self.http_status {
+            Some(101) => ResponseFlags(self.flags.0 & !ResponseFlags::TUNNEL_END.0),
+            _ => self.flags,
+        }
+    }
+}
+
 // === impl ResponseFlags ===
 
 impl ResponseFlags {
@@ -60,12 +73,15 @@ impl ResponseFlags {
         "IH", "DPE", "UMSDR", "RFCF", "NFCF", "DT", "UPE", "NC", "OM", "DF", "DO", "DR", "UDO",
     ];
 
+    /// How the tunnel of an upgraded connection ends when the server closes it, in order or not: Envoy sees no difference.
+    const TUNNEL_END: Self = Self(1 << 4 | 1 << 6);
+
     /// The client went away.
     pub const CLIENT_GONE: Self = Self(1 << 14 | 1 << 28);
 
     /// Flags that mean the request was not served as it should be: no healthy or known upstream, timeouts, resets,
-    /// overload, protocol errors, missing configuration. Injected faults, rate limits, authorisation and the client's
-    /// own mistakes are answers, not failures: their status says what they are.
+    /// overload, protocol errors, missing configuration. Injected faults, rate limits, authorisation, cached responses
+    /// and the client's own mistakes are answers, not failures: their status says what they are.
     pub const FAILURE: Self = Self(
         1 << 1
             | 1 << 2
@@ -79,7 +95,6 @@ impl ResponseFlags {
             | 1 << 16
             | 1 << 18
             | 1 << 19
-            | 1 << 20
             | 1 << 21
             | 1 << 22
             | 1 << 23
@@ -137,11 +152,12 @@ impl ErrorPolicy {
 
     /// Whether a request that has ended failed.
     pub fn is_error(&self, outcome: &Outcome) -> bool {
-        if outcome.flags.any(ResponseFlags::CLIENT_GONE) && !outcome.flags.any(ResponseFlags::FAILURE) {
+        let flags = outcome.flags_that_count();
+        if flags.any(ResponseFlags::CLIENT_GONE) && !flags.any(ResponseFlags::FAILURE) {
             // Whatever was answered until then was not heard; a status that is an error was one all the same.
             return self.client_disconnect || self.is_error_so_far(outcome);
         }
-        outcome.http_status.is_none() || outcome.flags.any(ResponseFlags::FAILURE) || self.is_error_so_far(outcome)
+        outcome.http_status.is_none() || flags.any(ResponseFlags::FAILURE) || self.is_error_so_far(outcome)
     }
 
     /// Whether the answer that has begun is one of a failure; silence may still be broken.
@@ -213,8 +229,11 @@ mod tests {
             (500, None, &["DC"], true, "it failed before the client went away"),
             (0, None, &["DC", "UT"], true, "it timed out as well"),
             (200, None, &["UC"], true, "reset after the headers"),
+            (101, None, &["UC"], false, "the server closed a websocket"),
+            (101, None, &["SI"], true, "a websocket was cut off"),
             (429, None, &["RL"], false, "rate limited: an answer"),
             (403, None, &["UAEX"], false, "denied: an answer"),
+            (200, None, &["RFCF"], false, "answered from a cache"),
             (200, Some(0), &[], false, "gRPC OK"),
             (200, Some(5), &[], false, "NOT_FOUND is not in the default list"),
             (200, Some(13), &[], true, "INTERNAL"),

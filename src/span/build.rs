@@ -1,15 +1,15 @@
 //! Draft, outcome and attributes → span.
 //!
 //! Host reads per exported span, each at most once: the request headers; `response.code_details`, `request.protocol`,
-//! `request.size`, `response.size`, `upstream.address`, `xds.cluster_name`, `xds.route_name`; SERVER: `source.address` and
-//! the peer's SAN of the connection; CLIENT: the peer's SAN upstream; in Istio two leaves of the peer; after a connection
-//! failure the reason; after a gRPC error trailers, and response headers if they do not explain it. So 10 (CLIENT: 9), in
-//! Istio 12 (11), and whatever `customTags` and captured response headers ask for.
+//! `request.size`, `response.size`, `upstream.address`, `upstream.request_attempt_count`, `xds.cluster_name`,
+//! `xds.route_name`; SERVER: `source.address` and the peer's SAN of the connection; CLIENT: the peer's SAN upstream; in Istio
+//! two leaves of the peer (three or four where it is kept under its newer name); after a connection failure the reason; after
+//! a gRPC error trailers, and response headers if they do not explain it. So 11 (CLIENT: 10), in Istio 13 (12), and whatever `customTags` and captured response headers ask for.
 
 use crate::id::TraceId;
-use crate::propagation::headers::{self, Header};
+use crate::propagation::headers::{self, Header, decode_pairs};
 use crate::sampling::outcome::Outcome;
-use crate::span::attributes::{Once, decode_pairs, path};
+use crate::span::attributes::{Once, path, uint};
 use crate::span::limits::Collector;
 use crate::span::name::Target;
 use crate::span::redact::{percent_decode, safe_text};
@@ -67,10 +67,16 @@ pub fn build(
     times: (u64, u64),
     reason: &'static str,
 ) -> Span {
-    // Either may have seen the content type, whichever callback ran.
-    let outcome = &Outcome { grpc: outcome.grpc || draft.grpc, ..*outcome };
-    let blocks = Blocks::read(recipe, draft.kind(), outcome, attributes);
     let mut once = Once::new(attributes);
+    let outcome = &Outcome {
+        // Either may have seen the content type, whichever callback ran.
+        grpc: outcome.grpc || draft.grpc,
+        // What did not matter for the decision may not have been read.
+        attempts: if outcome.attempts > 0 { outcome.attempts } else { attempts(&mut once) },
+        duration_ns: times.1.saturating_sub(times.0),
+        ..*outcome
+    };
+    let blocks = Blocks::read(recipe, draft.kind(), outcome, attributes);
     let call = call(recipe, identity, draft, &ids, outcome, &blocks, &mut once);
     let mut all = Collector::new(recipe.limits);
     all.set("sidespan.sampling.reason", reason);
@@ -133,6 +139,11 @@ fn call<'a>(
         response,
         trailers,
     }
+}
+
+fn attempts(once: &mut Once<'_>) -> u32 {
+    let count = once.get(path::UPSTREAM_REQUEST_ATTEMPT_COUNT).and_then(uint).unwrap_or_default();
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 /// Whether a server knew the path. A 4xx may come from a scanner; so may UNIMPLEMENTED and what comes before the method is

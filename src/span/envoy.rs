@@ -67,25 +67,40 @@ pub fn add<'a>(all: &mut Collector, call: &Call<'a>, once: &mut Once<'a>) {
 
 /// The other side: its certificate's identity, and in Istio its workload (known outbound only when the request has ended).
 fn peer<'a>(all: &mut Collector, call: &Call<'a>, once: &mut Once<'a>) {
-    let (keys, principal, workload, namespace) = match call.kind {
+    let (keys, principal, workload, namespace, newer) = match call.kind {
         Kind::Server => (
             ["istio.source_principal", "istio.source_workload", "istio.source_namespace"],
             path::CONNECTION_URI_SAN_PEER,
             path::DOWNSTREAM_PEER_WORKLOAD,
             path::DOWNSTREAM_PEER_NAMESPACE,
+            [path::DOWNSTREAM_PEER_OBJ_WORKLOAD, path::DOWNSTREAM_PEER_OBJ_NAMESPACE],
         ),
         Kind::Client => (
             ["istio.destination_principal", "istio.destination_workload", "istio.destination_namespace"],
             path::UPSTREAM_URI_SAN_PEER,
             path::UPSTREAM_PEER_WORKLOAD,
             path::UPSTREAM_PEER_NAMESPACE,
+            [path::UPSTREAM_PEER_OBJ_WORKLOAD, path::UPSTREAM_PEER_OBJ_NAMESPACE],
         ),
     };
     let [principal_key, workload_key, namespace_key] = keys;
     all.set_some(principal_key, once.text(principal));
-    if call.identity.istio {
-        all.set_some(workload_key, once.text(workload));
-        all.set_some(namespace_key, once.text(namespace));
+    if !call.identity.istio {
+        return;
+    }
+    let [newer_workload, newer_namespace] = newer;
+    match once.text(workload) {
+        Some(name) => {
+            all.set(workload_key, name);
+            all.set_some(namespace_key, once.text(namespace));
+        }
+        // One more read tells a peer that is kept under the newer name from none.
+        None => {
+            if let Some(name) = once.text(newer_workload) {
+                all.set(workload_key, name);
+                all.set_some(namespace_key, once.text(newer_namespace));
+            }
+        }
     }
 }
 

@@ -24,8 +24,8 @@ pub struct Recipe {
     pub(super) tags: Vec<Tag>,
     pub(super) istio_tags: bool,
     pub(super) captured: Vec<Captured>,
-    /// Baggage keys and the attributes that they become.
-    pub(super) baggage: Vec<(String, String)>,
+    /// Baggage keys that become attributes.
+    pub(super) baggage: Vec<String>,
     pub(super) client_gone_is_error: bool,
     pub(super) reads_response_headers: bool,
     pub(super) reads_response_trailers: bool,
@@ -69,7 +69,7 @@ impl Recipe {
             tags,
             istio_tags: spans.istio_tags,
             captured,
-            baggage: spans.baggage.iter().map(|key| (key.clone(), format!("baggage.{key}"))).collect(),
+            baggage: spans.baggage.clone(),
             client_gone_is_error: config.sampling.errors.client_disconnect,
         }
     }

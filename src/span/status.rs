@@ -24,43 +24,43 @@ pub struct Explanation {
     pub grpc_message: Option<String>,
 }
 
-/// Envoy's names of its response flags, short and long, by bit (`CoreResponseFlag`; `%RESPONSE_FLAGS%` and
-/// `%RESPONSE_FLAGS_LONG%` of the access log).
-const FLAGS: [(&str, &str); 30] = [
-    ("LH", "FailedLocalHealthCheck"),
-    ("UH", "NoHealthyUpstream"),
-    ("UT", "UpstreamRequestTimeout"),
-    ("LR", "LocalReset"),
-    ("UR", "UpstreamRemoteReset"),
-    ("UF", "UpstreamConnectionFailure"),
-    ("UC", "UpstreamConnectionTermination"),
-    ("UO", "UpstreamOverflow"),
-    ("NR", "NoRouteFound"),
-    ("DI", "DelayInjected"),
-    ("FI", "FaultInjected"),
-    ("RL", "RateLimited"),
-    ("UAEX", "UnauthorizedExternalService"),
-    ("RLSE", "RateLimitServiceError"),
-    ("DC", "DownstreamConnectionTermination"),
-    ("URX", "UpstreamRetryLimitExceeded"),
-    ("SI", "StreamIdleTimeout"),
-    ("IH", "InvalidEnvoyRequestHeaders"),
-    ("DPE", "DownstreamProtocolError"),
-    ("UMSDR", "UpstreamMaxStreamDurationReached"),
-    ("RFCF", "ResponseFromCacheFilter"),
-    ("NFCF", "NoFilterConfigFound"),
-    ("DT", "DurationTimeout"),
-    ("UPE", "UpstreamProtocolError"),
-    ("NC", "NoClusterFound"),
-    ("OM", "OverloadManagerTerminated"),
-    ("DF", "DnsResolutionFailed"),
-    ("DO", "DropOverload"),
-    ("DR", "DownstreamRemoteReset"),
-    ("UDO", "UnconditionalDropOverload"),
+/// Envoy's long names of its response flags by bit (`%RESPONSE_FLAGS_LONG%` of the access log); the short ones are
+/// [`ResponseFlags::NAMES`].
+const LONG_NAMES: [&str; ResponseFlags::NAMES.len()] = [
+    "FailedLocalHealthCheck",
+    "NoHealthyUpstream",
+    "UpstreamRequestTimeout",
+    "LocalReset",
+    "UpstreamRemoteReset",
+    "UpstreamConnectionFailure",
+    "UpstreamConnectionTermination",
+    "UpstreamOverflow",
+    "NoRouteFound",
+    "DelayInjected",
+    "FaultInjected",
+    "RateLimited",
+    "UnauthorizedExternalService",
+    "RateLimitServiceError",
+    "DownstreamConnectionTermination",
+    "UpstreamRetryLimitExceeded",
+    "StreamIdleTimeout",
+    "InvalidEnvoyRequestHeaders",
+    "DownstreamProtocolError",
+    "UpstreamMaxStreamDurationReached",
+    "ResponseFromCacheFilter",
+    "NoFilterConfigFound",
+    "DurationTimeout",
+    "UpstreamProtocolError",
+    "NoClusterFound",
+    "OverloadManagerTerminated",
+    "DnsResolutionFailed",
+    "DropOverload",
+    "DownstreamRemoteReset",
+    "UnconditionalDropOverload",
 ];
 
-/// The client went away: DC and DR.
-const CLIENT_GONE: u64 = (1 << 14) | (1 << 28);
+/// The client went away.
+const CLIENT_GONE: u64 = ResponseFlags::CLIENT_GONE.0;
 
 /// Flags that are no failure by themselves: a delay, a rate limiter or authorizer that answered (the status says what),
 /// a cached response, and the client going away.
@@ -89,12 +89,12 @@ const GRPC_CODES: [&str; 17] = [
 
 /// The short names, separated by commas, as access logs show them; `None` if no flag is set.
 pub fn short_flags(flags: ResponseFlags) -> Option<String> {
-    joined(flags, |(short, _)| short)
+    joined(flags, &ResponseFlags::NAMES)
 }
 
 /// The long names, separated by commas.
 pub fn long_flags(flags: ResponseFlags) -> Option<String> {
-    joined(flags, |(_, long)| long)
+    joined(flags, &LONG_NAMES)
 }
 
 /// The name of a gRPC status code; a number outside the specification is shown as one.
@@ -163,8 +163,8 @@ fn by_grpc(kind: Kind, outcome: &Outcome) -> ByStatus {
 
 /// A reset or a timeout, also after a good status; no response at all, unless the client left before there was one.
 fn by_flags(outcome: &Outcome, client_gone_is_error: bool) -> Option<Cow<'static, str>> {
-    let failure = outcome.flags.0 & !HARMLESS;
-    let client_gone = outcome.flags.0 & CLIENT_GONE;
+    let flags = outcome.flags_that_count();
+    let (failure, client_gone) = (flags.0 & !HARMLESS, flags.0 & CLIENT_GONE);
     if failure != 0 {
         Some(first_name(failure).into())
     } else if client_gone != 0 {
@@ -174,29 +174,24 @@ fn by_flags(outcome: &Outcome, client_gone_is_error: bool) -> Option<Cow<'static
     }
 }
 
-/// What the status code does not say: the server's own words for gRPC, Envoy's code details if Envoy had a hand in it.
+/// What the status code does not say: the server's own words for gRPC; Envoy's code details if Envoy had a hand in it, or
+/// at least its flags (after the last retry the details are still those of an upstream's answer).
 fn message(outcome: &Outcome, explanation: &Explanation) -> Cow<'static, str> {
-    let words = explanation.grpc_message.clone().filter(|words| outcome.grpc && !words.is_empty());
-    let envoys = outcome.flags.0 != 0 || http_status(outcome).is_none();
-    words.or_else(|| explanation.details.clone().filter(|_| envoys)).unwrap_or_default().into()
+    let words = explanation.grpc_message.as_ref().filter(|words| outcome.grpc && !words.is_empty());
+    let details = || explanation.details.as_ref().filter(|details| *details != "via_upstream");
+    let flags = || long_flags(ResponseFlags(outcome.flags.0 & !HARMLESS));
+    words.or_else(details).cloned().or_else(flags).unwrap_or_default().into()
 }
 
 fn first_name(flags: u64) -> &'static str {
     let at = usize::try_from(flags.trailing_zeros()).unwrap_or(usize::MAX);
-    FLAGS.get(at).map_or("_OTHER", |(_, long)| long)
+    LONG_NAMES.get(at).copied().unwrap_or("_OTHER")
 }
 
-fn joined(flags: ResponseFlags, name: fn((&'static str, &'static str)) -> &'static str) -> Option<String> {
-    let mut out = String::new();
-    for (bit, names) in FLAGS.iter().enumerate() {
-        if flags.0 >> bit & 1 == 1 {
-            if !out.is_empty() {
-                out.push(',');
-            }
-            out.push_str(name(*names));
-        }
-    }
-    (!out.is_empty()).then_some(out)
+fn joined(flags: ResponseFlags, names: &[&str]) -> Option<String> {
+    let set: Vec<_> =
+        names.iter().enumerate().filter(|(bit, _)| flags.0 >> bit & 1 == 1).map(|(_, name)| *name).collect();
+    (!set.is_empty()).then(|| set.join(","))
 }
 
 #[cfg(test)]
@@ -227,6 +222,7 @@ mod tests {
         let table: &[(Kind, Outcome, Expected, &str)] = &[
             (Server, http(200, 0), None, "success"),
             (Server, http(101, 0), None, "websocket"),
+            (Server, http(101, UC), None, "websocket, closed by its server"),
             (Client, http(302, 0), None, "redirect"),
             (Server, http(404, 0), None, "4xx is not a server's error"),
             (Server, http(404, NR), None, "also when Envoy answered"),
@@ -247,8 +243,11 @@ mod tests {
             (Server, http(0, 0), Some(("no_response", "why")), "Envoy's 0 is none"),
             (Server, nothing(1 << 60), Some(("_OTHER", "why")), "a flag of a later Envoy"),
         ];
-        let explanation = Explanation { details: Some("why".to_owned()), grpc_message: Some("not gRPC".to_owned()) };
         for (kind, outcome, expected, why) in table {
+            let envoys = outcome.flags.0 != 0 || http_status(outcome).is_none();
+            let details = if envoys { "why" } else { "via_upstream" };
+            let explanation =
+                Explanation { details: Some(details.to_owned()), grpc_message: Some("not gRPC".to_owned()) };
             let verdict = judge(*kind, outcome, &explanation, false);
             let expected = expected.map_or_else(Verdict::default, |(error_type, message)| Verdict {
                 status: Status::Error(message.into()),
@@ -299,8 +298,21 @@ mod tests {
         assert_eq!(judge(Kind::Client, &grpc(Some(9), 200, 0), &silent, false).status, Status::Error("".into()));
         assert_eq!(
             judge(Kind::Client, &grpc(Some(14), 200, UF), &silent, false).status,
-            Status::Error("via_upstream".into())
+            Status::Error("UpstreamConnectionFailure".into())
         );
+    }
+
+    #[test]
+    fn what_envoy_answers_by_itself_is_explained_by_its_details_or_its_flags() {
+        let explained = |details: &str| Explanation { details: Some(details.to_owned()), grpc_message: None };
+        for (outcome, details, expected) in [
+            (http(403, 0), "rbac_access_denied_matched_policy[none]", "rbac_access_denied_matched_policy[none]"),
+            (http(503, 1 << 15), "via_upstream", "UpstreamRetryLimitExceeded"),
+            (http(503, 0), "via_upstream", ""),
+        ] {
+            let verdict = judge(Kind::Client, &outcome, &explained(details), false);
+            assert_eq!(verdict.status, Status::Error(expected.into()), "{details}");
+        }
     }
 
     #[test]

@@ -20,7 +20,7 @@
 //! `:Z` cuts at Z characters. An absent value is `-`, as in access logs; a formatter that is one absent operator gives no
 //! tag at all. Everything else is a problem of the configuration, see [`check_formatter`].
 
-use crate::config::CustomTag;
+use crate::config::{Config, CustomTag, Problem, member};
 use crate::span::attributes::{Once, boolean, int, path, split_port};
 use crate::span::build::{Call, Side};
 use crate::span::recipe::Environment;
@@ -157,6 +157,22 @@ const BOOLEANS: &[&[u8]] = &[b"connection\0mtls", b"connection\0peer_certificate
 /// What is wrong with the first operator that cannot.
 pub fn check_formatter(format: &str) -> Result<(), String> {
     parse(format, &Environment::new()).map(drop)
+}
+
+/// The second half of judging a configuration, after `config::parse`, which cannot know attributes:
+/// `parse(json).and_then(tags::check)`.
+///
+/// # Errors
+/// Every formatter that no attribute can answer, in the order of the tags' keys.
+pub fn check(config: Config) -> Result<Config, Vec<Problem>> {
+    let hint = "docs/attributes.md lists the operators; `property` gives any Envoy attribute";
+    let problem = |(key, tag): (&String, &CustomTag)| {
+        let CustomTag::Formatter(tag) = tag else { return None };
+        let problem = check_formatter(&tag.value).err()?;
+        Some(Problem { path: format!("{}.formatter.value", member("customTags", key)), problem, hint: hint.to_owned() })
+    };
+    let problems: Vec<_> = config.custom_tags.iter().filter_map(problem).collect();
+    if problems.is_empty() { Ok(config) } else { Err(problems) }
 }
 
 // === impl Tag ===
@@ -444,6 +460,20 @@ mod tests {
         for (format, expected) in table {
             assert_eq!(check_formatter(format), expected.map_err(str::to_owned), "{format}");
         }
+    }
+
+    #[test]
+    fn a_configuration_with_a_formatter_that_nothing_answers_is_refused_by_path() {
+        let judge = |json: &str| {
+            crate::config::parse(json.as_bytes()).and_then(check).map_err(|problems| {
+                problems.iter().map(|problem| format!("{}: {}", problem.path, problem.problem)).collect::<Vec<_>>()
+            })
+        };
+        let tags =
+            |format: &str| format!(r#"{{"customTags": {{"my.tag": {{"formatter": {{"value": "{format}"}}}}}}}}"#);
+        assert!(judge(&tags("%PROTOCOL%")).is_ok());
+        let refused = r#"customTags["my.tag"].formatter.value: `%NO%` cannot be answered by an Envoy attribute"#;
+        assert_eq!(judge(&tags("%NO%")).expect_err("refused"), [refused]);
     }
 
     #[test]

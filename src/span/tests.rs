@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use std::cell::RefCell;
 
 /// A request to be described: headers, outcome, attributes.
+#[derive(Clone)]
 struct Case {
     config: &'static str,
     environment: Environment,
@@ -79,7 +80,7 @@ impl Case {
 
     fn span_from(&self, attributes: &dyn Attributes) -> Span {
         let recipe = self.recipe();
-        build(&recipe, &self.identity, &self.draft(), ids(), &self.outcome, attributes, (1_000, 2_000), "head")
+        build(&recipe, &self.identity, &self.draft(), ids(), &self.outcome, attributes, (1_000, 7_001_000), "head")
     }
 }
 
@@ -124,7 +125,7 @@ fn lacks(span: &Span, keys: &[&str]) {
 fn a_server_span_has_the_stable_attributes_and_no_others() {
     let span = case(Direction::Inbound, GET).span();
     assert_eq!((span.name.as_str(), span.kind, &span.status), ("GET /api/users/{id}", Kind::Server, &Status::Unset));
-    assert_eq!((span.start_ns, span.end_ns, span.parent), (1_000, 2_000, SpanId::from_u64(4)));
+    assert_eq!((span.start_ns, span.end_ns, span.parent), (1_000, 7_001_000, SpanId::from_u64(4)));
     assert_eq!(
         shown(&span),
         [
@@ -171,6 +172,15 @@ fn a_client_span_has_the_whole_url_without_secrets_and_the_resends() {
         ],
     );
     lacks(&span, &["url.path", "url.query", "url.scheme", "client.address", "http.route"]);
+}
+
+#[test]
+fn attempts_and_duration_are_known_even_if_the_decision_did_not_need_them() {
+    let tags = r#"{"customTags": {"took": {"formatter": {"value": "%DURATION%"}}}}"#;
+    let mut case = case(Direction::Outbound, GET).config(tags);
+    (case.outcome.attempts, case.outcome.duration_ns) = (0, 0);
+    case.recorded.set_int(path::UPSTREAM_REQUEST_ATTEMPT_COUNT, 2);
+    has(&case.span(), &["http.request.resend_count=#1", "took=7"]);
 }
 
 #[test]
@@ -371,6 +381,10 @@ fn in_istio_the_peer_and_the_five_tags_are_there() {
             "envoy.route_name=default",
         ],
     );
+    let mut newer = case.clone();
+    newer.recorded.values.remove(path::UPSTREAM_PEER_WORKLOAD);
+    newer.recorded.set(path::UPSTREAM_PEER_OBJ_WORKLOAD, "reviews-v2").set(path::UPSTREAM_PEER_OBJ_NAMESPACE, "new");
+    has(&newer.span(), &["istio.destination_workload=reviews-v2", "istio.destination_namespace=new"]);
     let without = Case { config: r#"{"spans": {"istioTags": false}}"#, ..case };
     lacks(&without.span(), &["istio.mesh_id"]);
 }
@@ -405,15 +419,15 @@ fn reads_are_few_and_never_repeated() {
     let tags = r#"{"customTags": {"a": {"formatter": {"value": "%UPSTREAM_HOST% %PROTOCOL%"}},
         "b": {"property": {"path": "upstream.address"}}, "c": {"responseHeader": {"name": "x"}}}}"#;
     for (direction, istio, config, expected) in [
-        (Direction::Inbound, false, plain, 10),
-        (Direction::Outbound, false, plain, 9),
-        (Direction::Gateway, false, plain, 10),
-        (Direction::Inbound, true, plain, 12),
-        (Direction::Outbound, true, plain, 11),
-        (Direction::Inbound, false, tags, 11),
+        (Direction::Inbound, false, plain, 11),
+        (Direction::Outbound, false, plain, 10),
+        (Direction::Gateway, false, plain, 11),
+        (Direction::Inbound, true, plain, 13),
+        (Direction::Outbound, true, plain, 12),
+        (Direction::Inbound, false, tags, 12),
     ] {
         let mut case = case(direction, GET).config(config);
-        case.identity.istio = istio;
+        (case.identity.istio, case.outcome.attempts) = (istio, 0);
         let counting = Counting(&case.recorded, RefCell::default());
         case.span_from(&counting);
         let mut reads = counting.1.into_inner();
@@ -453,7 +467,6 @@ fn a_custom_tags_block_of_istio_works_as_it_is() {
     }}"#;
     let mut case = case(Direction::Inbound, GET).config(config);
     case.environment.insert("POD".to_owned(), "pod-1".to_owned());
-    case.outcome.duration_ns = 12_900_000;
     case.recorded.response = vec![(b"server".to_vec(), b"envoy".to_vec())];
     case.recorded.trailers = vec![(b"x-sum".to_vec(), b"abc".to_vec())];
     case.recorded
@@ -472,7 +485,7 @@ fn a_custom_tags_block_of_istio_works_as_it_is() {
             "served=envoy",
             "sum=abc",
             "path=/api/users/42?sig=REDACTED&page=2",
-            "line=GET shop 200 - 12ms 100%",
+            "line=GET shop 200 - 7ms 100%",
             "host=10.0.0.9",
             "port=51000",
             "trace=00000000000000010000000000000002",

@@ -40,10 +40,21 @@ impl Stage {
 
     /// The same, with a changed bootstrap.
     pub async fn with(app: Upstream, config: &Value, change: impl FnOnce(Bootstrap) -> Bootstrap) -> Result<Self> {
+        let (inbound, outbound) = (filter(config)?, filter(config)?);
+        Self::bare(Node::sidecar("backend", "shop"), app, |bootstrap| {
+            change(
+                bootstrap
+                    .listener(Listener::inbound("app").filter(inbound))
+                    .listener(Listener::outbound("app").filter(outbound)),
+            )
+        })
+        .await
+    }
+
+    /// No listener yet, any node; the clusters are `app` and `collector`.
+    pub async fn bare(node: Node, app: Upstream, change: impl FnOnce(Bootstrap) -> Bootstrap) -> Result<Self> {
         let receiver = Receiver::start().await?;
-        let bootstrap = Bootstrap::new(Node::sidecar("backend", "shop"))
-            .listener(Listener::inbound("app").filter(filter(config)?))
-            .listener(Listener::outbound("app").filter(filter(config)?))
+        let bootstrap = Bootstrap::new(node)
             .cluster(Cluster::new("app", app.port()))
             .cluster(Cluster::new("collector", receiver.port()));
         let envoy = Envoy::start(&envoy_binary()?, &change(bootstrap)).await?;
