@@ -38,7 +38,7 @@ enum Command {
 const ENVIRONMENT: &str = "Environment:
   ENVOY_BIN         the Envoy binary to use, instead of looking for one
   COLLECTOR_BIN     the OpenTelemetry Collector to test with, instead of building one
-  SIDESPAN_WASM     the module that tests load, instead of target/sidespan.wasm (`test` sets it)
+  SIDESPAN_WASM     the module that tests and the demo load, instead of target/sidespan.wasm (`test` sets it)
   CARGO_TARGET_DIR  the folder to use instead of target/";
 
 fn main() -> ExitCode {
