@@ -268,13 +268,16 @@ impl Stream {
                 }
             }
         }
-        if let Some(name) = &plan.config.propagation.trace_id_response_header {
+        // For whoever called this workload; an application has no use for the ids of its own calls.
+        let to_caller = plan.config.propagation.trace_id_response_header.as_ref();
+        if let Some(name) = to_caller.filter(|_| self.draft.direction != Direction::Outbound) {
             edits.push(HeaderEdit::Set(name.clone().into(), self.trace_id.hex().to_vec()));
         }
         edits
     }
 
-    /// Towards the caller: a request that is to be kept although its sampled flag does not say so is signalled.
+    /// Towards the caller: a late keep is signalled, also to a caller that samples the trace anyway, because its span then
+    /// belongs to another stratum and carries another threshold.
     fn answer_caller(
         &mut self,
         plan: &Plan,
@@ -282,18 +285,16 @@ impl Stream {
         world: &mut World<'_>,
         edits: &mut Vec<HeaderEdit>,
     ) {
-        let Some(policy) = self.policy(plan) else { return };
+        let Some(policy) = self.policy(plan).filter(|policy| policy.errors.whole_path) else { return };
         self.find_mark(policy, world);
         let outcome = self.outcome_so_far(policy, world);
         let failed = policy.errors.is_error_so_far(&outcome);
         let promised = self.promise(policy, world, &outcome, failed);
         let Some(kept) = promised.filter(|_| self.incoming.extracted.is_some()) else { return };
         let signal = Signal { trace_id: self.trace_id, span_id: self.span_id, kept };
-        let mut value = headers::values(headers, b"server-timing").collect::<Vec<_>>().join(&b", "[..]);
-        if !value.is_empty() {
-            value.extend_from_slice(b", ");
-        }
-        value.extend_from_slice(&signal.write());
+        // Ours first: a quote that an application's metric leaves open would swallow what follows it.
+        let all = std::iter::once(signal.write()).chain(headers::values(headers, b"server-timing").map(<[u8]>::to_vec));
+        let value = all.collect::<Vec<_>>().join(&b", "[..]);
         edits.push(HeaderEdit::Set("server-timing".into(), value));
         world.stats.count(Counter::SignalsSent);
     }
@@ -317,8 +318,10 @@ impl Stream {
             if let Some(threshold) = policy.errors.threshold.filter(|_| attempts > 1) {
                 recording.learn(Kept::At(threshold));
             }
-            let outcome = self.outcome_so_far(policy, world);
-            self.leave_mark(policy, world, &outcome, policy.errors.is_error_so_far(&outcome));
+            if self.draft.direction == Direction::Outbound {
+                let outcome = self.outcome_so_far(policy, world);
+                self.leave_mark(policy, world, &outcome, policy.errors.is_error_so_far(&outcome));
+            }
         }
     }
 
@@ -355,13 +358,8 @@ impl Stream {
     fn promise(&self, policy: &Policy, world: &World<'_>, outcome: &Outcome, failed: bool) -> Option<Kept> {
         let recording = self.recording.as_ref()?;
         let verdict = sampling::revise(policy, &recording.head, failed, outcome, recording.below);
-        let cap = verdict.cap.filter(|_| verdict.keep)?;
-        let kept = match (verdict.threshold, (world.last_tau)(recording.policy, cap)) {
-            (Some(threshold), Some(tau)) => Kept::At(threshold.max(tau)),
-            (Some(threshold), None) => Kept::At(threshold),
-            (None, _) => Kept::Unknown,
-        };
-        kept.includes(recording.head.randomness).then_some(kept)
+        let tau = verdict.cap.and_then(|cap| (world.last_tau)(recording.policy, cap));
+        verdict.promise(recording.head.randomness, tau)
     }
 
     /// The stream has ended: its span, if it is kept.

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod explain;
+pub mod fit;
 pub mod replay;
 pub mod schema;
 pub mod wasmplugin;

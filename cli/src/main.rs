@@ -77,8 +77,7 @@ fn run(command: Command) -> Result<bool> {
             explain::run(BufReader::new(io::stdin().lock()), &mut out, pretty).context("standard input or output")?
         }
         Command::Schema { wasmplugin } => {
-            serde_json::to_writer_pretty(&mut out, &schema::schema(wasmplugin))?;
-            writeln!(out)?;
+            writeln!(out, "{:#}", schema::schema(wasmplugin))?;
             true
         }
     };

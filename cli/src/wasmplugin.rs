@@ -2,10 +2,11 @@
 //!
 //! `extensions.istio.io/v1alpha1`; the limits are those of the resource's own validation.
 
+use crate::fit::fit;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use sidespan::config::{Config, Problem, Report, fit, parse};
+use sidespan::config::{Config, Problem, Report, parse};
 use sidespan::span::tags;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -309,7 +310,7 @@ fn check_spec(spec: &Spec, report: &mut Report) {
         report.add("spec", "has more than one of `selector`, `targetRef` and `targetRefs`", "keep one of them");
     }
     if spec.target_refs.len() > 16 {
-        report.add("spec.targetRefs", format!("{} entries", spec.target_refs.len()), "at most 16");
+        report.add("spec.targetRefs", &format!("{} entries", spec.target_refs.len()), "at most 16");
     }
     check_url(spec, report);
     let lengths = [
@@ -318,7 +319,7 @@ fn check_spec(spec: &Spec, report: &mut Report) {
     ];
     for (path, text, most) in lengths {
         if text.is_some_and(|text| text.is_empty() || text.len() > most) {
-            report.add(path, "is empty or too long", format!("1 to {most} characters"));
+            report.add(path, "is empty or too long", &format!("1 to {most} characters"));
         }
     }
     if spec.plugin_type == Some(PluginType::Network) {
@@ -333,7 +334,7 @@ fn check_spec(spec: &Spec, report: &mut Report) {
         for (index, port) in selector.ports.iter().enumerate() {
             if port.number == 0 || !seen.insert(port.number) {
                 let here = report.element(&path, index);
-                report.add(&here, format!("port {}", port.number), "give each port from 1 to 65535 once");
+                report.add(&here, &format!("port {}", port.number), "give each port from 1 to 65535 once");
             }
         }
     }
@@ -344,7 +345,7 @@ fn check_url(spec: &Spec, report: &mut Report) {
     if spec.url.is_empty() {
         report.add("spec.url", "is empty", "give the image, such as oci://registry.example.com/sidespan:0.1.0");
     } else if !["oci", "http", "https", "file"].contains(&scheme) {
-        report.add("spec.url", format!("unknown scheme `{scheme}`"), "oci, https, http or file");
+        report.add("spec.url", &format!("unknown scheme `{scheme}`"), "oci, https, http or file");
     }
     let is_digest = |text: &str| text.len() == 64 && text.bytes().all(|byte| b"0123456789abcdef".contains(&byte));
     let Some(sha256) = spec.sha256.as_deref().filter(|sha256| !sha256.is_empty()) else { return };
@@ -362,7 +363,7 @@ fn check_url(spec: &Spec, report: &mut Report) {
 
 fn check_env(env: &[EnvVar], report: &mut Report) {
     if env.len() > 256 {
-        report.add("spec.vmConfig.env", format!("{} entries", env.len()), "at most 256");
+        report.add("spec.vmConfig.env", &format!("{} entries", env.len()), "at most 256");
     }
     let mut seen = BTreeSet::new();
     for (index, variable) in env.iter().enumerate() {
@@ -377,7 +378,7 @@ fn check_env(env: &[EnvVar], report: &mut Report) {
             report.add(&format!("{path}.name"), "is not a variable's name", "letters, digits and _, such as POD_NAME");
         }
         if !seen.insert(name) {
-            report.add(&format!("{path}.name"), format!("`{name}` is given twice"), "keep one of them");
+            report.add(&format!("{path}.name"), &format!("`{name}` is given twice"), "keep one of them");
         }
         if variable.value.as_ref().is_some_and(|value| value.len() > 2048) {
             report.add(&format!("{path}.value"), "is too long", "at most 2048 bytes");

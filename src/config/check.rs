@@ -1,9 +1,9 @@
 //! Every problem of a configuration, with its path and a hint.
 //!
-//! Three passes, so that one bad value never hides another: the text becomes a tree ([`super::tree`]), the tree is fitted
-//! into the types ([`super::fit`]), and the typed configuration is checked for sense ([`super::sense`]).
+//! Three passes, so that one bad value never hides another: the text becomes a tree ([`super::tree`]), the tree is read
+//! into the types ([`super::read`]), and the typed configuration is checked for sense ([`super::sense`]).
 
-use super::{Config, fit, sense, settle, tree, warn};
+use super::{Config, read, sense, settle, tree, warn};
 use std::fmt;
 
 /// Problems reported at most: enough to repair a file, bounded for a file that is something else altogether.
@@ -37,8 +37,9 @@ pub struct Report {
 /// Every problem found (at most 64): first those of form, then those of sense.
 pub fn parse(json: &[u8]) -> Result<Config, Vec<Problem>> {
     let mut report = Report::default();
-    let config = tree::read(json, &mut report).and_then(|tree| fit::fit::<Config>(tree, &mut report));
-    if let Some(config) = &config {
+    let config = tree::read(json, &mut report).map(|tree| read::config(&tree, &mut report));
+    // A flood of misfits is no configuration to make sense of.
+    if let Some(config) = config.as_ref().filter(|_| report.problems.len() < MAX_PROBLEMS) {
         sense::check(config, &mut report);
     }
     match config {
@@ -83,37 +84,57 @@ impl fmt::Display for Problem {
 
 impl Report {
     /// Records a problem; beyond 64 nothing is kept.
-    pub fn add(&mut self, path: &str, problem: impl Into<String>, hint: impl Into<String>) {
+    #[cold]
+    #[inline(never)]
+    pub fn add(&mut self, path: &str, problem: &str, hint: &str) {
+        self.add_pair(path, (problem.to_owned(), hint.to_owned()));
+    }
+
+    /// Records a problem and its hint.
+    #[cold]
+    #[inline(never)]
+    pub fn add_pair(&mut self, path: &str, (problem, hint): (String, String)) {
         if self.problems.len() < MAX_PROBLEMS {
-            self.problems.push(Problem { path: path.to_owned(), problem: problem.into(), hint: hint.into() });
+            self.problems.push(Problem { path: path.to_owned(), problem, hint });
         }
     }
 
-    /// Records that something is missing at `path`, unless a member of it was itself a problem: what was left out because it
-    /// was wrong is not also missing.
-    pub fn absent(&mut self, path: &str, problem: impl Into<String>, hint: impl Into<String>) {
+    /// Records that something is missing at `path`, unless it or a member of it was itself a problem: what was left out
+    /// because it was wrong is not also missing.
+    #[cold]
+    #[inline(never)]
+    pub fn absent(&mut self, path: &str, problem: &str, hint: &str) {
         let known = self.problems.iter().map(|known| &known.path);
-        if known.chain(&self.shadows).any(|known| is_member(known, path)) {
+        if known.chain(&self.shadows).any(|known| known == path || is_member(known, path)) {
             self.shadows.push(path.to_owned());
         } else {
             self.add(path, problem, hint);
         }
     }
 
-    /// The path of element `index` of a list, counted as in the document: elements that were left out count too.
+    /// The path of element `index` of what was read of a list, counted as in the document: elements that were left out count.
     pub fn element(&self, list: &str, index: usize) -> String {
-        let mut lost: Vec<usize> = self.lost.iter().filter(|(path, _)| path == list).map(|(_, index)| *index).collect();
-        lost.sort_unstable();
-        let original = lost.iter().fold(index, |at, gone| if *gone <= at { at.saturating_add(1) } else { at });
-        format!("{list}[{original}]")
+        format!("{list}[{}]", self.original_index(list, index))
     }
 
-    /// Notes that the element at `path` was left out of its list.
-    pub(super) fn lose(&mut self, path: &str) {
-        let parts = path.strip_suffix(']').and_then(|path| path.rsplit_once('['));
-        if let Some((list, Ok(index))) = parts.map(|(list, index)| (list, index.parse())) {
-            self.lost.push((list.to_owned(), index));
+    /// The index in the document of element `index` of what was read of a list.
+    pub fn original_index(&self, list: &str, index: usize) -> usize {
+        let gone = |at: usize| self.lost.iter().any(|(path, lost)| path == list && *lost == at);
+        // Skips what was left out, one place at a time: lists are short, and short of problems.
+        let (mut original, mut left) = (0_usize, index);
+        loop {
+            match (gone(original), left) {
+                (false, 0) => return original,
+                (false, _) => left = left.saturating_sub(1),
+                (true, _) => {}
+            }
+            original = original.saturating_add(1);
         }
+    }
+
+    /// Notes that element `index` of a list, counted as in the document, was left out.
+    pub fn lose(&mut self, list: &str, index: usize) {
+        self.lost.push((list.to_owned(), index));
     }
 
     /// Whether something at or below `path` is wrong, so that what was read there is not all that was written.

@@ -4,10 +4,9 @@
 //! first; [`Config::warnings`] says what is legal but probably not meant. `null` for a member means that it is absent.
 
 mod check;
-mod fault;
-mod fit;
 mod names;
 mod pattern;
+mod read;
 mod rules;
 #[cfg(feature = "schema")]
 mod schema;
@@ -16,9 +15,9 @@ mod settle;
 mod tree;
 mod units;
 mod warn;
+pub mod words;
 
 pub use self::check::{Problem, Report, member, parse};
-pub use self::fit::fit;
 pub use self::pattern::{PathPattern, PathTemplate, StringPattern};
 #[cfg(feature = "schema")]
 pub use self::schema::schema;

@@ -1,6 +1,6 @@
 //! What may stand as a header's name or value, and which headers hold secrets.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 /// Headers that carry credentials: captured only when named, and then with a warning.
 const SENSITIVE: [&str; 11] = [
@@ -19,15 +19,17 @@ const SENSITIVE: [&str; 11] = [
 
 /// Whether captures of this header are likely to leak credentials.
 pub(super) fn is_sensitive(header: &str) -> bool {
-    SENSITIVE.iter().any(|name| name.eq_ignore_ascii_case(header))
+    SENSITIVE.contains(&header.to_ascii_lowercase().as_str())
 }
 
 /// A `token` of RFC 9110 section 5.6.2: what a header name is made of.
+#[inline(never)]
 pub(super) fn is_token(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 
 /// What is wrong with a header's name, and a hint.
+#[inline(never)]
 pub(super) fn header_name_fault(name: &str) -> Option<(String, &'static str)> {
     if is_token(name) {
         return None;
@@ -43,17 +45,20 @@ pub(super) fn header_name_fault(name: &str) -> Option<(String, &'static str)> {
 }
 
 /// Whether a value can break out of its header (RFC 9110 section 5.5 forbids CR, LF and NUL; other controls have no place).
+#[inline(never)]
 pub(super) fn is_header_value(value: &str) -> bool {
     value.bytes().all(|byte| byte == b'\t' || !byte.is_ascii_control())
 }
 
 /// The first name that occurs twice, ignoring case.
+#[inline(never)]
 pub(super) fn twice<'n>(names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
-    let mut seen = BTreeMap::new();
-    names.into_iter().find(|name| seen.insert(name.to_ascii_lowercase(), ()).is_some())
+    let mut seen = BTreeSet::new();
+    names.into_iter().find(|name| !seen.insert(name.to_ascii_lowercase()))
 }
 
 /// A DNS name with an optional trailing dot: what a Kubernetes service or a `ServiceEntry` host looks like.
+#[inline(never)]
 pub(super) fn is_dns_name(name: &str) -> bool {
     let name = name.strip_suffix('.').unwrap_or(name);
     let label = |label: &str| {

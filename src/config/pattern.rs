@@ -68,7 +68,7 @@ impl StringPattern {
     }
 
     /// What is expected instead, if `text` is no pattern.
-    fn fault(text: &str) -> Option<&'static str> {
+    pub(super) fn fault(text: &str) -> Option<&'static str> {
         let inner = text.strip_suffix('*').or_else(|| text.strip_prefix('*')).unwrap_or(text);
         inner.contains('*').then_some("`exact`, `prefix*`, `*suffix` or `*`: one `*`, first or last")
     }
@@ -99,7 +99,7 @@ impl From<String> for PathPattern {
 }
 
 impl PathPattern {
-    fn fault(text: &str) -> Option<&'static str> {
+    pub(super) fn fault(text: &str) -> Option<&'static str> {
         if text.contains(['?', '#']) {
             Some("a path without its query")
         } else if text.contains(['{', '}']) {
@@ -147,7 +147,7 @@ impl PathTemplate {
 }
 
 impl PathTemplate {
-    fn fault(text: &str) -> Option<&'static str> {
+    pub(super) fn fault(text: &str) -> Option<&'static str> {
         let Some(path) = text.strip_prefix('/') else { return Some("a path that starts with `/`") };
         if text.contains(['?', '#']) {
             return Some("a path without its query");

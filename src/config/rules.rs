@@ -51,11 +51,11 @@ fn check_reachable(path: &str, index: usize, sampling: &Sampling, report: &mut R
         }
         if other.matches == Match::default() {
             let problem = format!("is never reached: {other_path} has no `match` and takes everything");
-            return report.add(path, problem, "put the rule without `match` last");
+            return report.add(path, &problem, "put the rule without `match` last");
         }
         if other.matches == rule.matches {
             let problem = format!("is never reached: {other_path} has the same `match`");
-            return report.add(path, problem, "the first match wins: keep one of them");
+            return report.add(path, &problem, "the first match wins: keep one of them");
         }
     }
 }
@@ -81,7 +81,7 @@ fn check_match(path: &str, matches: &Match, report: &mut Report) {
     }
     for name in matches.headers.keys() {
         if let Some((problem, hint)) = header_name_fault(name) {
-            report.add(&member(&member(path, "headers"), name), problem, hint);
+            report.add(&member(&member(path, "headers"), name), &problem, hint);
         }
     }
 }
@@ -96,7 +96,7 @@ fn check_methods(path: &str, methods: &[String], report: &mut Report) {
                 _ => "such as `GET`; leave `method` out for any".to_owned(),
             };
             let here = report.element(path, index);
-            report.add(&here, format!("{method:?} is not a method"), hint);
+            report.add(&here, &format!("{method:?} is not a method"), &hint);
         }
     }
 }
@@ -108,7 +108,7 @@ fn check_errors(path: &str, errors: &Errors, report: &mut Report) {
         match code {
             0 => report.add(&here, "0 is OK, never an error", "give codes from 1 to 16"),
             1..=16 => {}
-            _ => report.add(&here, format!("{code} is not a gRPC status"), "give codes from 1 to 16"),
+            _ => report.add(&here, &format!("{code} is not a gRPC status"), "give codes from 1 to 16"),
         }
     }
 }

@@ -158,8 +158,8 @@ fn check_headers(path: &str, headers: &BTreeMap<String, String>, report: &mut Re
     for (name, value) in headers {
         let here = member(path, name);
         if let Some((problem, hint)) = header_name_fault(name) {
-            report.add(&here, problem, hint);
-        } else if OWN_HEADERS.iter().any(|own| own.eq_ignore_ascii_case(name)) {
+            report.add(&here, &problem, hint);
+        } else if OWN_HEADERS.contains(&name.to_ascii_lowercase().as_str()) {
             report.add(&here, "is written by the exporter itself", "leave it out");
         }
         if !is_header_value(value) {
@@ -176,7 +176,7 @@ fn check_waiting(batch: &Batch, queue: &Queue, retry: &Retry, report: &mut Repor
     check_range("exporter.batch.maxSpans", batch.max_spans.into(), 1..=8192, report);
     if !(64 << 10..=256 << 20).contains(&queue.max_bytes.0) {
         let problem = format!("{} bytes is out of range", queue.max_bytes.0);
-        report.add("exporter.queue.maxBytes", problem, "give 64KiB to 256MiB, such as 4MiB");
+        report.add("exporter.queue.maxBytes", &problem, "give 64KiB to 256MiB, such as 4MiB");
     }
     check_millis("exporter.retry.initial", retry.initial, RETRY_WAIT, "10ms", "10m", report);
     check_millis("exporter.retry.max", retry.max, RETRY_WAIT, "10ms", "10m", report);
@@ -190,13 +190,13 @@ fn check_millis(path: &str, value: Duration, range: RangeInclusive<u64>, from: &
     // Whole milliseconds, and nothing above the bound hidden in the rest.
     let beyond = value.0 > std::time::Duration::from_millis(*range.end());
     if beyond || !range.contains(&value.as_millis()) {
-        report.add(path, format!("{:?} is out of range", value.0), format!("give {from} to {to}, such as 10s"));
+        report.add(path, &format!("{:?} is out of range", value.0), &format!("give {from} to {to}, such as 10s"));
     }
 }
 
 fn check_range(path: &str, value: u64, range: RangeInclusive<u64>, report: &mut Report) {
     if !range.contains(&value) {
-        report.add(path, format!("{value} is out of range"), format!("give {} to {}", range.start(), range.end()));
+        report.add(path, &format!("{value} is out of range"), &format!("give {} to {}", range.start(), range.end()));
     }
 }
 
@@ -230,7 +230,7 @@ fn check_tag(key: &str, tag: &CustomTag, report: &mut Report) {
         }
         CustomTag::Formatter(tag) => {
             if let Err(problem) = formatter(&tag.value) {
-                report.add(&format!("{path}.formatter.value"), problem, "such as %PROTOCOL%; %% is a percent sign");
+                report.add(&format!("{path}.formatter.value"), &problem, "such as %PROTOCOL%; %% is a percent sign");
             }
         }
         CustomTag::Property(tag) => {
@@ -245,7 +245,7 @@ fn check_tag(key: &str, tag: &CustomTag, report: &mut Report) {
 
 fn check_header_name(path: &str, name: &str, report: &mut Report) {
     if let Some((problem, hint)) = header_name_fault(name) {
-        report.add(path, problem, hint);
+        report.add(path, &problem, hint);
     }
 }
 
@@ -274,7 +274,7 @@ fn check_propagation(propagation: &Propagation, report: &mut Report) {
     if let Some(name) = &propagation.trace_id_response_header {
         let path = "propagation.traceIdResponseHeader";
         check_header_name(path, name, report);
-        if OWN_HEADERS.iter().any(|own| own.eq_ignore_ascii_case(name)) {
+        if OWN_HEADERS.contains(&name.to_ascii_lowercase().as_str()) {
             report.add(path, "already has a meaning in responses", "choose another, such as x-trace-id");
         }
     }
@@ -307,7 +307,7 @@ fn check_names(path: &str, list: &[String], valid: fn(&str) -> bool, hint: &str,
     for (index, entry) in list.iter().enumerate() {
         let here = report.element(path, index);
         if !valid(entry) {
-            report.add(&here, format!("{entry:?} cannot be a name"), hint);
+            report.add(&here, &format!("{entry:?} cannot be a name"), hint);
         } else if list.iter().take(index).any(|earlier| earlier == entry) {
             report.add(&here, "given twice", "keep one of them");
         }

@@ -17,7 +17,7 @@ pub(super) fn read(json: &[u8], report: &mut Report) -> Option<Value> {
     let text = match std::str::from_utf8(json) {
         Ok(text) => text.trim_ascii(),
         Err(error) => {
-            report.add("", format!("not UTF-8 after byte {}", error.valid_up_to()), "give JSON in UTF-8");
+            report.add("", &format!("not UTF-8 after byte {}", error.valid_up_to()), "give JSON in UTF-8");
             return None;
         }
     };
@@ -30,7 +30,7 @@ pub(super) fn read(json: &[u8], report: &mut Report) -> Option<Value> {
         Ok(Value::Null) => Some(Value::Object(Map::new())),
         Ok(tree) => Some(tree),
         Err(error) => {
-            report.add("", format!("not JSON: {error}"), "");
+            report.add("", &format!("not JSON: {error}"), "");
             None
         }
     }

@@ -27,6 +27,9 @@ pub enum StatusPattern {
 // === impl Duration ===
 
 impl Duration {
+    /// What to write, for hints.
+    pub(super) const EXPECTED: &'static str = "a duration with its unit, such as \"10s\" or \"250ms\"";
+
     /// Whole seconds.
     pub const fn from_secs(seconds: u64) -> Self {
         Self(std::time::Duration::from_secs(seconds))
@@ -42,33 +45,49 @@ impl Duration {
         u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// One or more decimal numbers, each with a unit of `ns`, `us`, `ms`, `s`, `m` or `h`; or `0`.
+    /// One or more decimal numbers, each with a unit of `ns`, `us`, `ms`, `s`, `m` or `h`; or `0`. Below a nanosecond is cut.
     pub fn parse(text: &str) -> Option<Self> {
         if text == "0" {
             return Some(Self::default());
         }
         let mut rest = text;
-        let mut total = 0f64;
+        let mut total: u64 = 0;
         while !rest.is_empty() {
-            let (number, tail) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit() && c != '.')?);
-            let (unit, tail) = tail.split_at(tail.find(|c: char| !c.is_ascii_lowercase()).unwrap_or(tail.len()));
-            let scale = match unit {
-                "ns" => 1e-9,
-                "us" => 1e-6,
-                "ms" => 1e-3,
-                "s" => 1.0,
-                "m" => 60.0,
-                "h" => 3600.0,
+            let (number, tail) = rest.split_at_checked(rest.find(|c: char| !c.is_ascii_digit() && c != '.')?)?;
+            let (unit, tail) =
+                tail.split_at_checked(tail.find(|c: char| !c.is_ascii_lowercase()).unwrap_or(tail.len()))?;
+            let scale: u64 = match unit {
+                "ns" => 1,
+                "us" => 1_000,
+                "ms" => 1_000_000,
+                "s" => 1_000_000_000,
+                "m" => 60_000_000_000,
+                "h" => 3_600_000_000_000,
                 _ => return None,
             };
-            total += number.parse::<f64>().ok()? * scale;
+            total = total.checked_add(scaled(number, scale)?)?;
             rest = tail;
         }
-        if text.is_empty() {
+        (!text.is_empty()).then_some(Self(std::time::Duration::from_nanos(total)))
+    }
+}
+
+/// `number`, digits with at most one point, times `scale`. In whole numbers: std's reader of floats weighs 15 kB.
+fn scaled(number: &str, scale: u64) -> Option<u64> {
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    if whole.is_empty() && fraction.is_empty() {
+        return None;
+    }
+    let mut total = if whole.is_empty() { 0 } else { whole.parse::<u64>().ok()?.checked_mul(scale)? };
+    let mut place = scale;
+    for digit in fraction.bytes() {
+        if !digit.is_ascii_digit() {
             return None;
         }
-        std::time::Duration::try_from_secs_f64(total).ok().map(Self)
+        place /= 10;
+        total = total.checked_add(place.checked_mul(u64::from(digit.wrapping_sub(b'0')))?)?;
     }
+    Some(total)
 }
 
 impl<'de> Deserialize<'de> for Duration {
@@ -77,7 +96,7 @@ impl<'de> Deserialize<'de> for Duration {
         impl Visitor<'_> for Text {
             type Value = Duration;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a duration with its unit, such as \"10s\" or \"250ms\"")
+                f.write_str(Duration::EXPECTED)
             }
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Duration, E> {
                 Duration::parse(text).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
@@ -90,6 +109,9 @@ impl<'de> Deserialize<'de> for Duration {
 // === impl Bytes ===
 
 impl Bytes {
+    /// What to write, for hints.
+    pub(super) const EXPECTED: &'static str = "a number of bytes, such as 1048576, \"512KiB\" or \"4MiB\"";
+
     /// A whole number with an optional unit.
     pub fn parse(text: &str) -> Option<Self> {
         let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
@@ -113,7 +135,7 @@ impl<'de> Deserialize<'de> for Bytes {
         impl Visitor<'_> for Size {
             type Value = Bytes;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a number of bytes, such as 1048576, \"512KiB\" or \"4MiB\"")
+                f.write_str(Bytes::EXPECTED)
             }
             fn visit_u64<E: de::Error>(self, bytes: u64) -> Result<Bytes, E> {
                 Ok(Bytes(bytes))
@@ -183,6 +205,9 @@ impl<'de> Deserialize<'de> for Percentage {
 // === impl StatusPattern ===
 
 impl StatusPattern {
+    /// What to write, for hints.
+    pub(super) const EXPECTED: &'static str = "an HTTP status such as 503 or \"503\", or a class such as \"5xx\"";
+
     /// Whether `status` is meant.
     pub fn matches(self, status: u16) -> bool {
         match self {
@@ -210,7 +235,7 @@ impl<'de> Deserialize<'de> for StatusPattern {
         impl Visitor<'_> for Pattern {
             type Value = StatusPattern;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an HTTP status such as 503 or \"503\", or a class such as \"5xx\"")
+                f.write_str(StatusPattern::EXPECTED)
             }
             fn visit_u64<E: de::Error>(self, status: u64) -> Result<StatusPattern, E> {
                 StatusPattern::parse(&status.to_string())
@@ -251,6 +276,11 @@ mod tests {
             ("1e3s", None, "an exponent"),
             ("10S", None, "upper case"),
             ("99999999999999999999999h", None, "beyond what fits"),
+            ("9999999h", None, "also beyond, once multiplied"),
+            (".5s", Some(500_000_000), "nothing before the point"),
+            ("1.s", Some(1_000_000_000), "nothing after it"),
+            ("0.1s", Some(100_000_000), "exactly"),
+            ("1.9ns", Some(1), "cut below a nanosecond"),
         ];
         for (text, expected, why) in table {
             assert_eq!(Duration::parse(text).map(Duration::as_nanos), *expected, "{text:?}: {why}");

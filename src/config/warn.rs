@@ -29,7 +29,7 @@ pub(super) fn check(config: &Config, report: &mut Report) {
         if config.sampling.rules.iter().take(index).find(same).is_some() {
             report.add(
                 &member(&path, "name"),
-                format!("{:?} names two rules", rule.name),
+                &format!("{:?} names two rules", rule.name),
                 "metrics cannot tell them apart",
             );
         }

@@ -63,10 +63,15 @@ impl Kept {
 
     /// Kept by one or by the other.
     pub fn or(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::At(a), Self::At(b)) => Self::At(a.min(b)),
-            (Self::At(Threshold::ALWAYS), _) | (_, Self::At(Threshold::ALWAYS)) => Self::At(Threshold::ALWAYS),
-            _ => Self::Unknown,
+        if other.rank() < self.rank() { other } else { self }
+    }
+
+    /// Of two, the one of smaller rank is what their union is kept with. Beside 100 % an unknown one adds nothing; beside
+    /// anything else nobody knows how much it adds.
+    pub(super) fn rank(self) -> u64 {
+        match self {
+            Self::At(threshold) => threshold.value(),
+            Self::Unknown => 1,
         }
     }
 }
@@ -203,16 +208,9 @@ impl Mark {
             Kept::Unknown => UNKNOWN,
         };
         let mut out = [VERSION; MARK];
-        let bytes = self
-            .trace_id
-            .as_bytes()
-            .iter()
-            .chain(&kept.to_le_bytes())
-            .chain(&self.time_ns.to_le_bytes())
-            .copied()
-            .collect::<Vec<_>>();
-        for (target, source) in out.iter_mut().skip(1).zip(bytes) {
-            *target = source;
+        let (kept, time) = (kept.to_le_bytes(), self.time_ns.to_le_bytes());
+        for (target, source) in out.iter_mut().skip(1).zip(self.trace_id.as_bytes().iter().chain(&kept).chain(&time)) {
+            *target = *source;
         }
         out
     }
@@ -237,6 +235,234 @@ impl Mark {
             Some(old) if old.trace_id == self.trace_id => (Self { kept: self.kept.or(old.kept), ..self }, false),
             Some(old) => (self, self.time_ns.saturating_sub(old.time_ns) < LIVE_NS),
             None => (self, false),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+    const OURS: &str = "trace;desc=00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01;th=8";
+    const ALL: &str = "trace;desc=00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01;th=0";
+    const FOREIGN: &str = "trace;desc=00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    fn trace() -> TraceId {
+        TraceId::from_hex(TRACE.as_bytes()).expect("valid")
+    }
+
+    fn at(th: &str) -> Option<Kept> {
+        Threshold::parse(th.as_bytes()).map(Kept::At)
+    }
+
+    fn timings<'a>(values: &'a [String]) -> Vec<Header<'a>> {
+        values.iter().map(|value| Header::new("server-timing", value)).collect()
+    }
+
+    /// The value afterwards: `None` if nothing changes, an empty text if the header goes.
+    fn stripped(headers: &[Header<'_>]) -> Option<String> {
+        let mut edits = Vec::new();
+        strip(headers, &mut edits);
+        assert!(edits.len() <= 1);
+        edits.pop().map(|edit| match edit {
+            HeaderEdit::Remove(_) => String::new(),
+            HeaderEdit::Set(_, value) => String::from_utf8_lossy(&value).into_owned(),
+        })
+    }
+
+    #[test]
+    fn a_signal_is_heard_among_other_metrics_and_nothing_else_is_one() {
+        let tail = "00f067aa0ba902b7-01;th=8";
+        let table: &[(&[&str], Option<Kept>, &str)] = &[
+            (&[OURS], at("8"), "alone"),
+            (&[&format!("db;dur=53, {OURS} ,app")], at("8"), "among others"),
+            (&["db;dur=53", "", OURS], at("8"), "several headers"),
+            (&[OURS, ALL], at("0"), "the smaller of two"),
+            (&[&format!("db;desc=\"a, b;c\",{OURS}")], at("8"), "a comma in quotes"),
+            (&[&format!("db;desc=\"a\\\", b\",{OURS}")], at("8"), "an escaped quote"),
+            (&[&format!("db;desc=\"{OURS}, {OURS}\"")], None, "quoted: a text, not a metric"),
+            (&[&format!("db;desc=\"{OURS}, {OURS}")], None, "a quote that does not end"),
+            (&["db;desc=\"x", OURS], at("8"), "does not reach into the next header"),
+            (&[&OURS.replace("desc=", "desc = \"").replace(";th", "\" ; th")], at("8"), "quoted and spaced"),
+            (&[&OURS.replace("th=8", "th=\"8\"")], at("8"), "a quoted threshold"),
+            (&[&OURS.replace("th=8", "dur=1;th=8;x=y")], at("8"), "other parameters"),
+            (&[&OURS.replace("th=8", "th=u")], Some(Kept::Unknown), "kept, nobody knows how"),
+            (&[&OURS.replace("th=8", "th=U")], None, "malformed"),
+            (&[&OURS.replace("th=8", "th=")], None, "malformed"),
+            (&[&OURS.replace("th=8", "th=123456789abcdef")], None, "malformed"),
+            (&[&OURS.replace("-01;", "-00;")], None, "unsampled"),
+            (&[&OURS.replace("-01;", "-03;")], at("8"), "other flags too"),
+            (&[&OURS.replace("-01;", "-1;")], None, "malformed flags"),
+            (&[&OURS.replace("-01;", "-01-00;")], None, "a field too many"),
+            (&[&OURS.replace("=00-", "=01-")], None, "another version"),
+            (&[&OURS.replace("4bf9", "4bf8")], None, "another trace"),
+            (&[&OURS.replace("4bf9", "4BF9")], None, "upper case"),
+            (&[&OURS.replace("00f067aa0ba902b7", "0000000000000000")], None, "no span"),
+            (&[&OURS.replace("trace;", "traces;")], None, "another metric"),
+            (&[&format!("trace;th=0;desc=00-{TRACE}-{tail}")], at("8"), "the last of two"),
+            (&["trace", "trace;th=0", ""], None, "no description"),
+        ];
+        for (values, expected, why) in table {
+            let values: Vec<String> = values.iter().map(|value| (*value).to_owned()).collect();
+            for unsampled in [true, false] {
+                assert_eq!(find(&timings(&values), trace(), unsampled), *expected, "{values:?}: {why}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_signal_without_our_threshold_is_news_only_to_the_unsampled() {
+        let response = FOREIGN.trim_start_matches("trace;desc=");
+        let other = response.replace("4bf9", "4bf8");
+        let table: &[(&str, &str, Option<Kept>)] = &[
+            ("server-timing", FOREIGN, Some(Kept::Unknown)),
+            ("traceresponse", response, Some(Kept::Unknown)),
+            ("traceresponse", &other, None),
+            ("traceresponse", OURS, None),
+            ("x-server-timing", OURS, None),
+        ];
+        for (name, value, expected) in table {
+            let headers = [Header::new(name, value)];
+            assert_eq!(find(&headers, trace(), true), *expected, "{name}: {value}");
+            assert_eq!(find(&headers, trace(), false), None, "{name}: {value}");
+        }
+        let both = [Header::new("traceresponse", response), Header::new("server-timing", OURS)];
+        assert_eq!(find(&both, trace(), true), Some(Kept::Unknown), "one of two is unknown");
+        assert_eq!(find(&both, trace(), false), at("8"), "only ours counts");
+    }
+
+    #[test]
+    fn our_metric_goes_and_all_others_stay_byte_for_byte() {
+        let forged = OURS.replace("4bf9", "ffff");
+        let table: &[(&[&str], Option<&str>, &str)] = &[
+            (&[], None, "no header"),
+            (&["db;dur=53", "app"], None, "nothing of ours"),
+            (&[FOREIGN], None, "of another tracer, meant for somebody else"),
+            (&["trace;dur=3"], None, "the application's own"),
+            (&[OURS], Some(""), "alone"),
+            (&[OURS, ALL], Some(""), "twice"),
+            (&[&forged], Some(""), "of another trace: still ours"),
+            (&["trace;th=broken"], Some(""), "malformed: still ours"),
+            (&[&format!("a;dur=1 , {OURS}, b;desc=\"x, y\"")], Some("a;dur=1 , b;desc=\"x, y\""), "in the middle"),
+            (&[&format!("{OURS}, a"), "b;x"], Some("a,b;x"), "several headers become one"),
+            (&["a;desc=\"\\\",\"", OURS], Some("a;desc=\"\\\",\""), "escapes"),
+        ];
+        for (values, expected, why) in table {
+            let values: Vec<String> = values.iter().map(|value| (*value).to_owned()).collect();
+            assert_eq!(stripped(&timings(&values)).as_deref(), *expected, "{values:?}: {why}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_found_again_by_its_own_trace() {
+        for kept in [Kept::Unknown, Kept::At(Threshold::ALWAYS), at("fd70a").expect("valid")] {
+            let span_id = SpanId::from_u64(7).expect("not zero");
+            let value = Signal { trace_id: trace(), span_id, kept }.write();
+            assert_eq!(find(&[Header::new("server-timing", &value)], trace(), false), Some(kept));
+            let other = TraceId::from_halves(1, 2).expect("not zero");
+            assert_eq!(find(&[Header::new("server-timing", &value)], other, true), None);
+        }
+    }
+
+    #[test]
+    fn the_union_of_two_is_the_smaller_threshold_or_unknown() {
+        let (half, all, unknown) = (at("8"), at("0"), Some(Kept::Unknown));
+        for (a, b, expected) in [
+            (half, at("c"), half),
+            (half, all, all),
+            (half, unknown, unknown),
+            (all, unknown, all),
+            (unknown, unknown, unknown),
+        ] {
+            assert_eq!(a.zip(b).map(|(a, b)| a.or(b)), expected);
+            assert_eq!(a.zip(b).map(|(a, b)| b.or(a)), expected);
+        }
+    }
+
+    fn mark(trace: u64, kept: Kept, time_ns: u64) -> Mark {
+        Mark { trace_id: TraceId::from_halves(0, trace).expect("not zero"), kept, time_ns }
+    }
+
+    #[test]
+    fn marks_come_back_from_their_bytes_and_nothing_else_is_one() {
+        for kept in [Kept::Unknown, Kept::At(Threshold::ALWAYS), at("fd70a").expect("valid")] {
+            let mark = mark(7, kept, u64::MAX);
+            assert_eq!(Mark::decode(&mark.encode()), Some(mark));
+        }
+        let good = mark(7, Kept::Unknown, 1).encode();
+        let altered = |place: std::ops::Range<usize>, byte| {
+            let mut bytes = good;
+            bytes[place].fill(byte);
+            bytes.to_vec()
+        };
+        let table = [
+            (Vec::new(), "empty"),
+            (good[..MARK - 1].to_vec(), "too short"),
+            ([&good[..], &[0]].concat(), "too long"),
+            (altered(0..1, 2), "another version"),
+            (altered(1..17, 0), "no trace"),
+            (altered(17..25, 0xfe), "not below 2^56"),
+        ];
+        for (bytes, why) in table {
+            assert_eq!(Mark::decode(&bytes), None, "{why}");
+        }
+    }
+
+    #[test]
+    fn a_mark_joins_its_own_trace_and_takes_the_slot_of_another() {
+        let (half, all) = (at("8").expect("valid"), Kept::At(Threshold::ALWAYS));
+        let now = 100 * LIVE_NS;
+        let table = [
+            (None, half, false, "an empty slot"),
+            (Some(mark(7, all, now - 1)), all, false, "what was known stays known"),
+            (Some(mark(7, Kept::Unknown, now)), Kept::Unknown, false, "unknown and known"),
+            (Some(mark(8, all, now - LIVE_NS + 1)), half, true, "another trace may still have needed it"),
+            (Some(mark(8, all, now - LIVE_NS)), half, false, "nobody needs it any more"),
+            (Some(mark(8, all, now + 1)), half, true, "a clock that went back"),
+        ];
+        for (old, kept, lost, why) in table {
+            assert_eq!(mark(7, half, now).replace(old), (mark(7, kept, now), lost), "{why}");
+        }
+    }
+
+    #[test]
+    fn slots_are_few_and_their_keys_are_prefixed() {
+        assert_eq!(slot_key(slot((1 << 56) - 1)), "io.sidespan.mark.fff");
+        assert_eq!(slot_key(slot(SLOTS)), "io.sidespan.mark.000");
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_survived(values in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..80), 0..4)) {
+            let headers: Vec<_> = values.iter().map(|value| Header::new("server-timing", value)).collect();
+            prop_assert_eq!(find(&headers, trace(), true), None);
+            strip(&headers, &mut Vec::new());
+            if let Some(bytes) = values.first() {
+                let _ = Mark::decode(bytes);
+            }
+        }
+
+        #[test]
+        fn pieces_in_any_order_are_survived(pieces in prop::collection::vec(
+            prop::sample::select(vec!["trace", ";", ",", "\"", "\\", "desc", "=", "th", "0", " ", FOREIGN, OURS]), 0..20,
+        )) {
+            let value = pieces.concat();
+            let headers = [Header::new("server-timing", &value), Header::new("traceresponse", &value)];
+            let _ = find(&headers, trace(), true);
+            if let Some(rest) = stripped(&headers) {
+                let left = [Header::new("server-timing", &rest)];
+                prop_assert_eq!(stripped(&left), None, "{:?} is stripped once and for all", value);
+            }
+        }
+
+        #[test]
+        fn strip_keeps_all_others_in_order(others in prop::collection::vec("[a-z]{1,5}(;dur=[0-9]{1,3}|;desc=\"[a-z,; ]{0,8}\")?", 0..6), place in 0usize..6) {
+            let mut metrics = others.clone();
+            metrics.insert(place.min(others.len()), OURS.to_owned());
+            let value = metrics.join(", ");
+            prop_assert_eq!(stripped(&[Header::new("server-timing", &value)]), Some(others.join(", ")));
         }
     }
 }

@@ -64,9 +64,14 @@ impl<T> Limiter<T> {
     pub fn close(&mut self, release: &mut dyn FnMut(Released<T>)) {
         self.last_tau = self.tau.take().and_then(Threshold::new);
         self.bytes = 0;
-        for late in std::mem::take(&mut self.held).into_values().flatten() {
-            let threshold = capped_threshold(&late, self.last_tau);
-            release((late.item, threshold));
+        for ((randomness, _), trace) in std::mem::take(&mut self.held) {
+            // Traces may share R (`rv`). Between those that share τ the id has chosen, not R.
+            let tied = self.last_tau.is_some_and(|tau| tau.value() == randomness);
+            for late in trace {
+                let threshold =
+                    if tied && !late.head.samples(randomness) { None } else { capped_threshold(&late, self.last_tau) };
+                release((late.item, threshold));
+            }
         }
     }
 
@@ -114,5 +119,210 @@ fn capped_threshold<T>(late: &Late<T>, tau: Option<Threshold>) -> Option<Thresho
         HeadThreshold::Never => capped,
         // Kept by the parent or by the cap: with which probability together, nobody knows.
         HeadThreshold::Unknown => None,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects)]
+mod tests {
+    use super::*;
+
+    const PLENTY: usize = 1 << 20;
+
+    fn trace(id: u64) -> TraceId {
+        TraceId::from_halves(1, id).expect("not zero")
+    }
+
+    fn at(value: u64) -> Option<Threshold> {
+        Threshold::new(value)
+    }
+
+    fn late(item: &'static str, threshold: Option<Threshold>, head: HeadThreshold) -> Late<&'static str> {
+        Late { item, bytes: 10, threshold, head }
+    }
+
+    /// An error that the head did not sample.
+    fn error(item: &'static str) -> Late<&'static str> {
+        late(item, Some(Threshold::ALWAYS), HeadThreshold::Never)
+    }
+
+    /// What left while spans of these R were offered, and what left at the close.
+    type Both = (Vec<Released<&'static str>>, Vec<Released<&'static str>>);
+
+    fn run(limiter: &mut Limiter<&'static str>, offers: Vec<(u64, Late<&'static str>)>) -> Both {
+        let (mut early, mut closed) = (Vec::new(), Vec::new());
+        for (r, late) in offers {
+            limiter.offer(r, trace(r), late, &mut |released| early.push(released));
+        }
+        limiter.close(&mut |released| closed.push(released));
+        (early, closed)
+    }
+
+    #[test]
+    fn below_the_cap_every_span_leaves_with_its_own_threshold() {
+        let mut limiter = Limiter::new(2, PLENTY);
+        let marked = late("marked", at(40), HeadThreshold::Known(Threshold::new(90).expect("small")));
+        let (early, closed) = run(&mut limiter, vec![(50, error("error")), (60, marked)]);
+        assert_eq!((early, closed), (vec![], vec![("error", at(0)), ("marked", at(40))]));
+        assert_eq!((limiter.last_tau(), limiter.take_capped()), (None, 0));
+    }
+
+    #[test]
+    fn the_largest_randomness_survives_in_whatever_order_it_comes() {
+        for order in [[10, 20, 30, 40], [40, 30, 20, 10], [30, 10, 40, 20]] {
+            let mut limiter = Limiter::new(2, PLENTY);
+            let (early, closed) = run(&mut limiter, Vec::from(order.map(|r| (r, error("span")))));
+            assert_eq!((early, closed), (vec![], vec![("span", at(20)); 2]), "{order:?}: τ is the third largest");
+            assert_eq!((limiter.last_tau(), limiter.take_capped(), limiter.take_capped()), (at(20), 2, 0));
+        }
+    }
+
+    #[test]
+    fn spans_of_one_trace_share_a_place_and_stay_together() {
+        let mut limiter = Limiter::new(2, PLENTY);
+        let offers = [30, 10, 30, 20, 10, 30].map(|r| (r, error("span")));
+        let (_, closed) = run(&mut limiter, Vec::from(offers));
+        assert_eq!(closed.len(), 4, "three of one trace, one of the other");
+        assert_eq!(limiter.take_capped(), 2, "all of the smallest, whether they came before or after τ");
+    }
+
+    #[test]
+    fn what_the_head_samples_leaves_in_any_case_and_counts_for_the_order() {
+        let tenth = at(90).map(HeadThreshold::Known).expect("small");
+        let mut limiter = Limiter::new(1, PLENTY);
+        let offers = vec![
+            (95, late("first", at(0), tenth)),
+            (99, late("second", at(0), tenth)),
+            (97, late("third", at(0), tenth)),
+        ];
+        let (early, closed) = run(&mut limiter, offers);
+        assert_eq!(early, [("first", at(90)), ("third", at(90))], "turned away, with the head's threshold");
+        assert_eq!(closed, [("second", at(90))], "τ is above the head's, so the head's is the true one");
+        assert_eq!((limiter.last_tau(), limiter.take_capped()), (at(97), 0));
+    }
+
+    #[test]
+    fn thresholds_are_the_largest_of_stratum_and_cap_but_not_above_the_heads() {
+        let known = |value| HeadThreshold::Known(Threshold::new(value).expect("small"));
+        let table = [
+            (at(0), HeadThreshold::Never, at(50), "τ"),
+            (at(70), HeadThreshold::Never, at(70), "the stratum's"),
+            (at(0), known(60), at(50), "τ is below the head's"),
+            (at(0), known(40), at(40), "τ is above the head's"),
+            (None, HeadThreshold::Never, None, "unknown stays unknown"),
+            (at(0), HeadThreshold::Unknown, None, "sampled by the parent or by the cap"),
+        ];
+        for (threshold, head, expected, why) in table {
+            let mut limiter = Limiter::new(1, PLENTY);
+            let (_, closed) = run(&mut limiter, vec![(50, error("smaller")), (80, late("span", threshold, head))]);
+            assert_eq!(closed, [("span", expected)], "{why}");
+        }
+    }
+
+    #[test]
+    fn what_a_parent_sampled_with_unknown_probability_is_never_lost() {
+        let mut limiter = Limiter::new(1, PLENTY);
+        let offers = vec![(80, error("larger")), (50, late("span", at(0), HeadThreshold::Unknown))];
+        assert_eq!(run(&mut limiter, offers).0, [("span", None)]);
+    }
+
+    #[test]
+    fn between_traces_that_share_the_limit_nobody_knows_the_probability() {
+        let mut limiter = Limiter::new(1, PLENTY);
+        let mut released = Vec::new();
+        for id in [1, 2] {
+            limiter.offer(50, trace(id), error("span"), &mut |span| released.push(span));
+        }
+        limiter.close(&mut |span| released.push(span));
+        assert_eq!(released, [("span", None)]);
+    }
+
+    #[test]
+    fn each_window_starts_anew_and_remembers_only_the_last_limit() {
+        let mut limiter = Limiter::new(1, PLENTY);
+        run(&mut limiter, vec![(50, error("a")), (80, error("b"))]);
+        assert_eq!(limiter.last_tau(), at(50));
+        let (_, closed) = run(&mut limiter, vec![(10, error("c"))]);
+        assert_eq!((closed, limiter.last_tau()), (vec![("c", at(0))], None));
+        assert!(limiter.is_empty());
+    }
+
+    #[test]
+    fn neither_traces_nor_bytes_exceed_their_bounds_at_any_time() {
+        let mut random = SplitMix(7);
+        let mut limiter = Limiter::new(8, 1_000);
+        let mut held = 0;
+        for offer in 0..2_000 {
+            let bytes = (random.next() % 150) as usize;
+            let id = random.next() % 12 + 1;
+            let late = Late { bytes, ..error("span") };
+            limiter.offer(id.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 8, trace(id), late, &mut |_| {});
+            assert!(limiter.bytes() <= 1_000 && limiter.held.len() <= 8);
+            let sum: usize = limiter.held.values().flatten().map(|late| late.bytes).sum();
+            assert_eq!(limiter.bytes(), sum);
+            held = held.max(limiter.len());
+            if offer % 40 == 0 {
+                limiter.close(&mut |_| {});
+            }
+        }
+        assert!(held > 8, "several spans of a trace share its place");
+        limiter.close(&mut |_| {});
+        assert_eq!((limiter.bytes(), limiter.len()), (0, 0));
+    }
+
+    #[test]
+    fn weighted_counts_are_the_true_counts_under_a_storm() {
+        // Heads at 10 % (some Never: below it), errors at 100 % or 50 %, one to three spans of a trace, 5 to 60 traces
+        // a window for 20 places; by traces and by bytes.
+        let head = Threshold::parse(b"e6").expect("valid");
+        for (traces, bytes) in [(20, PLENTY), (1_000, 400)] {
+            let mut random = SplitMix(42);
+            let mut limiter = Limiter::new(traces, bytes);
+            let (mut truth, mut estimate, mut squares) = (0.0, 0.0, 0.0);
+            for _ in 0..2_000 {
+                let mut counts = BTreeMap::new();
+                for id in 0..5 + random.next() % 56 {
+                    let r = random.next() >> 8;
+                    let stratum = if id % 3 == 0 { Threshold::parse(b"8").expect("valid") } else { Threshold::ALWAYS };
+                    let spans = 1 + id % 3;
+                    counts.insert(id, -(spans as f64));
+                    truth += spans as f64;
+                    for _ in 0..spans {
+                        let head = if head.samples(r) { HeadThreshold::Known(head) } else { HeadThreshold::Never };
+                        let late = Late { item: id, bytes: 10, threshold: Some(stratum), head };
+                        let mut release = |(id, threshold): Released<u64>| {
+                            let count = threshold.map_or(0.0, Threshold::adjusted_count);
+                            *counts.get_mut(&id).expect("of this window") += count;
+                            estimate += count;
+                        };
+                        if stratum.samples(r) {
+                            limiter.offer(r, trace(r), late, &mut release);
+                        }
+                    }
+                }
+                limiter.close(&mut |(id, threshold)| {
+                    let count = threshold.map_or(0.0, Threshold::adjusted_count);
+                    *counts.get_mut(&id).expect("of this window") += count;
+                    estimate += count;
+                });
+                squares += counts.values().map(|difference| difference * difference).sum::<f64>();
+            }
+            let error: f64 = estimate - truth;
+            assert!(limiter.take_capped() > 10_000, "the cap was at work");
+            assert!(error.abs() < 3.0 * f64::sqrt(squares), "{estimate} is not {truth}");
+            assert!(f64::sqrt(squares) < 0.02 * truth, "the test could see a bias of 6 %");
+        }
+    }
+
+    struct SplitMix(u64);
+
+    impl SplitMix {
+        fn next(&mut self) -> u64 {
+            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut z = self.0;
+            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            z ^ (z >> 31)
+        }
     }
 }

@@ -217,7 +217,8 @@ mod tests {
     #[test]
     fn errors_are_told_by_status_grpc_status_flags_and_silence() {
         let policy = ErrorPolicy::new(&config::Errors::default());
-        let table: &[(u16, Option<u32>, &[&str], bool, &str)] = &[
+        type Row<'a> = (u16, Option<u32>, &'a [&'a str], bool, &'a str);
+        let table: &[Row<'_>] = &[
             (200, None, &[], false, "success"),
             (404, None, &[], false, "the client's mistake"),
             (404, None, &["NR"], true, "no route: nothing served it"),

@@ -212,7 +212,8 @@ mod tests {
     #[test]
     fn the_first_matching_rule_wins() {
         let gold = [Header::new("x-tier", "gold-plus")];
-        let table: &[(&str, &str, &[(&str, &str)], Facts<'_>, &str)] = &[
+        type Row<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], Facts<'a>, &'a str);
+        let table: &[Row<'_>] = &[
             ("payment", "pay", &[], facts("GET", "pay", "/", &[]), "payments"),
             ("payment", "pay", &[], facts("GET", "pay", "/healthz", &[]), "probes"),
             ("logging", "log", &[], facts("GET", "log", "/", &[]), "logging"),

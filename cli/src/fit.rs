@@ -1,17 +1,18 @@
-//! A tree into a type, with every misfit named.
+//! A tree into any type that serde knows, with every misfit named.
 //!
 //! serde stops at the first error. So the offending node is taken out and the rest is tried again, until the rest fits.
 
-use super::check::{MAX_PROBLEMS, Report, member};
-use super::fault::Fault;
 use serde::de::value::{MapAccessDeserializer, MapDeserializer, SeqDeserializer};
-use serde::de::{DeserializeOwned, Deserializer, Error, IntoDeserializer, Unexpected, Visitor};
+use serde::de::{self, DeserializeOwned, Deserializer, Expected, IntoDeserializer, Unexpected, Visitor};
 use serde::forward_to_deserialize_any;
 use serde_json::Value;
 use serde_path_to_error::{Path, Segment};
+use sidespan::config::words::{list_of, unknown};
+use sidespan::config::{Report, member};
+use std::fmt;
 
 /// Rounds at most; some problems take several (an entry that loses its only member goes too).
-const MAX_ROUNDS: usize = MAX_PROBLEMS * 4;
+const MAX_ROUNDS: usize = 256;
 
 /// One step into a tree.
 #[derive(Debug)]
@@ -36,8 +37,10 @@ pub fn fit<T: DeserializeOwned>(mut tree: Value, report: &mut Report) -> Option<
             fault.report(&path, report);
         }
         remove(&mut tree, &mut steps)?;
-        if !silent && matches!(steps.last(), Some(Step::Index(_))) {
-            report.lose(&original_path(&steps, report));
+        if let Some((Step::Index(index), parents)) = steps.split_last() {
+            let list = original_path(parents, report);
+            let original = report.original_index(&list, *index);
+            report.lose(&list, original);
         }
     }
     report.add("", "too many problems to name them all", "repair these, then check again");
@@ -95,6 +98,121 @@ fn remove(tree: &mut Value, steps: &mut Vec<Step>) -> Option<()> {
     }
 }
 
+/// A misfit of one node.
+#[derive(Debug)]
+struct Fault {
+    kind: Kind,
+    problem: String,
+    hint: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    /// A member that no one knows.
+    Unknown,
+    /// Something must be here and is not.
+    Absent,
+    /// A wrong type or value.
+    Wrong,
+}
+
+// === impl Fault ===
+
+impl Fault {
+    fn new(kind: Kind, problem: String, hint: String) -> Self {
+        Self { kind, problem, hint }
+    }
+
+    /// The same fault where one of `names` is expected.
+    fn or_names(self, names: &[&str]) -> Self {
+        Self { hint: format!("one of {}", list_of(names)), ..self }
+    }
+
+    fn is_unknown(&self) -> bool {
+        self.kind == Kind::Unknown
+    }
+
+    fn report(self, path: &str, report: &mut Report) {
+        match self.kind {
+            Kind::Absent => report.absent(path, &self.problem, &self.hint),
+            Kind::Unknown | Kind::Wrong => report.add_pair(path, (self.problem, self.hint)),
+        }
+    }
+}
+
+impl de::Error for Fault {
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        Self::new(Kind::Wrong, message.to_string(), String::new())
+    }
+
+    fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        let is_scalar = matches!(
+            found,
+            Unexpected::Bool(_) | Unexpected::Unsigned(_) | Unexpected::Signed(_) | Unexpected::Float(_)
+        );
+        let hint = match expected.to_string().as_str() {
+            "a string" if is_scalar => "give text: put it in quotes".to_owned(),
+            expected => format!("give {}", plain(expected)),
+        };
+        Self::new(Kind::Wrong, format!("wrong value: {}", name(found)), hint)
+    }
+
+    fn invalid_value(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        Self::invalid_type(found, expected)
+    }
+
+    fn unknown_variant(variant: &str, names: &'static [&'static str]) -> Self {
+        let (problem, hint) = unknown("value", variant, names);
+        Self::new(Kind::Wrong, problem, hint)
+    }
+
+    fn unknown_field(field: &str, names: &'static [&'static str]) -> Self {
+        let (problem, hint) = unknown("field", field, names);
+        Self::new(Kind::Unknown, problem, hint)
+    }
+
+    fn missing_field(field: &'static str) -> Self {
+        Self::new(Kind::Absent, format!("`{field}` is missing"), format!("give `{field}`"))
+    }
+}
+
+impl std::error::Error for Fault {}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.problem)
+    }
+}
+
+/// What was found, without the words of Rust.
+fn name(found: Unexpected<'_>) -> String {
+    match found {
+        Unexpected::Unit => "null".to_owned(),
+        Unexpected::Seq => "a list".to_owned(),
+        Unexpected::Map => "an object".to_owned(),
+        Unexpected::Str(text) => format!("{text:?}"),
+        Unexpected::Bool(truth) => truth.to_string(),
+        Unexpected::Unsigned(number) => number.to_string(),
+        Unexpected::Signed(number) => number.to_string(),
+        Unexpected::Float(number) => number.to_string(),
+        other => other.to_string(),
+    }
+}
+
+/// What was expected, without the words of Rust.
+fn plain(expected: &str) -> &str {
+    match expected {
+        "u16" => "a whole number from 0 to 65535",
+        "i32" => "a whole number",
+        "a boolean" => "true or false",
+        "a string" => "text",
+        "a sequence" => "a list",
+        "a map" => "an object",
+        struct_name if struct_name.starts_with("struct ") => "an object",
+        other => other,
+    }
+}
+
 /// A tree as serde reads it. Unlike serde_json's own, it never takes a list for an object, and its errors are [`Fault`]s.
 struct Reader<'de>(&'de Value);
 
@@ -142,7 +260,7 @@ impl<'de> Deserializer<'de> for Reader<'de> {
         visitor: V,
     ) -> Result<V::Value, Fault> {
         if self.0.is_array() {
-            Err(Fault::invalid_type(Unexpected::Seq, &visitor))
+            Err(de::Error::invalid_type(Unexpected::Seq, &visitor))
         } else {
             self.deserialize_any(visitor)
         }
@@ -160,7 +278,6 @@ impl<'de> Deserializer<'de> for Reader<'de> {
                 let entries = object.iter().map(|(key, value)| (key.as_str(), Reader(value)));
                 visitor.visit_enum(MapAccessDeserializer::new(MapDeserializer::new(entries)))
             }
-            Value::Object(object) => Err(Fault::not_one_of(names, object.is_empty())),
             _ => self.deserialize_any(visitor).map_err(|fault| fault.or_names(names)),
         }
     }
