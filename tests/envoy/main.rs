@@ -4,6 +4,7 @@
 
 mod contexts;
 mod identity;
+mod native;
 mod outcomes;
 mod request;
 mod shape;
