@@ -2,6 +2,7 @@
 //! counterpart in the other that docs/tags.md names.
 
 use crate::request::{How, send};
+use crate::shape::undocumented;
 use crate::stage::{SOON, Stage, config, filter};
 use serde_json::{Value, json};
 use sidespan_harness::bootstrap::{Bootstrap, Cluster, Direction, Filter, Listener, Node, Route, Tracer};
@@ -199,6 +200,7 @@ async fn every_tag_of_the_native_tracer_has_the_counterpart_that_the_table_names
             wrong.insert(format!("{} never came", row.tag));
         }
     }
+    wrong.extend(ours.iter().flat_map(|span| undocumented(span)));
     assert!(wrong.is_empty(), "{wrong:#?}");
     stage.envoy.assert_no_trap();
     Ok(())
