@@ -31,6 +31,7 @@ mod identity;
 mod ledger;
 mod links;
 mod native;
+mod native_tags;
 mod outcomes;
 mod paths;
 mod protocols;
