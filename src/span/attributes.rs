@@ -109,18 +109,12 @@ pub mod path {
     pub const DOWNSTREAM_PEER_NAMESPACE: &[u8] = b"filter_state\0downstream_peer\0NAMESPACE";
     /// The caller's workload.
     pub const DOWNSTREAM_PEER_WORKLOAD: &[u8] = b"filter_state\0downstream_peer\0WORKLOAD_NAME";
-    /// The caller as newer proxies keep it: an object with other field names.
-    pub const DOWNSTREAM_PEER_OBJ_NAMESPACE: &[u8] = b"filter_state\0downstream_peer_obj\0namespace";
-    /// The caller's workload, likewise.
-    pub const DOWNSTREAM_PEER_OBJ_WORKLOAD: &[u8] = b"filter_state\0downstream_peer_obj\0workload";
     /// The callee's namespace; only when the request has ended.
     pub const UPSTREAM_PEER_NAMESPACE: &[u8] = b"filter_state\0upstream_peer\0NAMESPACE";
     /// The callee's workload.
     pub const UPSTREAM_PEER_WORKLOAD: &[u8] = b"filter_state\0upstream_peer\0WORKLOAD_NAME";
-    /// The callee's namespace as newer proxies keep it.
-    pub const UPSTREAM_PEER_OBJ_NAMESPACE: &[u8] = b"filter_state\0upstream_peer_obj\0namespace";
-    /// The callee's workload, likewise.
-    pub const UPSTREAM_PEER_OBJ_WORKLOAD: &[u8] = b"filter_state\0upstream_peer_obj\0workload";
+    /// What the RBAC filter found: a map of texts.
+    pub const RBAC_METADATA: &[u8] = b"metadata\0filter_metadata\0envoy.filters.http.rbac";
 }
 
 // === helpers ===

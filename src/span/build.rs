@@ -3,8 +3,8 @@
 //! Host reads per exported span, each at most once: the request headers; `response.code_details`, `request.protocol`,
 //! `request.size`, `response.size`, `upstream.address`, `upstream.request_attempt_count`, `xds.cluster_name`,
 //! `xds.route_name`; SERVER: `source.address` and the peer's SAN of the connection; CLIENT: the peer's SAN upstream; in Istio
-//! two leaves of the peer (three or four where it is kept under its newer name); after a connection failure the reason; after
-//! a gRPC error trailers, and response headers if they do not explain it. So 11 (CLIENT: 10), in Istio 13 (12), and whatever `customTags` and captured response headers ask for.
+//! two leaves of the peer (one or two more where it is kept under its newer name), SERVER one for policies in dry run; after a connection failure the reason; after
+//! a gRPC error trailers, and response headers if they do not explain it. So 11 (CLIENT: 10), in Istio 14 (12), and whatever `customTags` and captured response headers ask for.
 
 use crate::id::TraceId;
 use crate::propagation::headers::{self, Header, decode_pairs};
@@ -14,7 +14,7 @@ use crate::span::limits::Collector;
 use crate::span::name::Target;
 use crate::span::redact::{percent_decode, safe_text};
 use crate::span::status::{self, Explanation, Verdict};
-use crate::span::{Attributes, Draft, Identity, Ids, Kind, Recipe, Span, captured, envoy, semconv};
+use crate::span::{Attributes, Draft, Identity, Ids, Kind, Recipe, Span, captured, envoy, istio, semconv};
 
 /// Longest status message, in bytes.
 const MAX_MESSAGE: usize = 1024;
@@ -34,6 +34,8 @@ pub enum Side {
 pub struct Call<'a> {
     pub(super) recipe: &'a Recipe,
     pub(super) identity: &'a Identity,
+    /// For what is asked at most once in any case.
+    pub(super) attributes: &'a dyn Attributes,
     pub(super) draft: &'a Draft,
     pub(super) outcome: &'a Outcome,
     pub(super) kind: Kind,
@@ -77,14 +79,12 @@ pub fn build(
         ..*outcome
     };
     let blocks = Blocks::read(recipe, draft.kind(), outcome, attributes);
-    let call = call(recipe, identity, draft, &ids, outcome, &blocks, &mut once);
+    let call = call(recipe, identity, attributes, draft, &ids, outcome, &blocks, &mut once);
     let mut all = Collector::new(recipe.limits);
     all.set("sidespan.sampling.reason", reason);
     semconv::add(&mut all, &call, &mut once);
     envoy::add(&mut all, &call, &mut once);
-    if recipe.istio_tags {
-        identity.istio_tags.iter().for_each(|tag| all.set(tag.key.clone(), tag.value.clone()));
-    }
+    istio::add(&mut all, &call, &mut once);
     // After our own: an operator's tag may replace any of them.
     for tag in &recipe.tags {
         all.set_some(tag.key.clone(), tag.value(&call, &mut once));
@@ -108,9 +108,11 @@ pub fn build(
     }
 }
 
+#[allow(clippy::too_many_arguments)]
 fn call<'a>(
     recipe: &'a Recipe,
     identity: &'a Identity,
+    attributes: &'a dyn Attributes,
     draft: &'a Draft,
     ids: &Ids,
     outcome: &'a Outcome,
@@ -127,6 +129,7 @@ fn call<'a>(
     Call {
         recipe,
         identity,
+        attributes,
         draft,
         outcome,
         kind,

@@ -1,4 +1,4 @@
-//! What only a proxy knows, under names of our own: `envoy.*` for Envoy's words, `istio.*` for Istio's.
+//! What only a proxy knows, under Envoy's own words.
 //!
 //! | attribute | Envoy's native tracer, access log | when |
 //! |---|---|---|
@@ -12,10 +12,6 @@
 //! | `envoy.request_id` | `guid:x-request-id` | header present |
 //! | `envoy.client_trace_id` | `guid:x-client-trace-id` | header present |
 //! | `envoy.downstream_cluster` | `downstream_cluster` | header present |
-//! | `istio.source_principal`, `istio.destination_principal` | SAN of the mTLS peer | SERVER, CLIENT |
-//! | `istio.source_workload`, `istio.source_namespace` | peer exchange | SERVER |
-//! | `istio.destination_workload`, `istio.destination_namespace` | peer exchange | CLIENT |
-//! | `istio.destination_service` | from the cluster's name | CLIENT |
 //!
 //! The native tracer's other tags have names in the conventions: `http.method`, `http.url`, `http.status_code`,
 //! `http.protocol`, `user_agent`, `request_size`, `response_size`, `peer.address`, `grpc.path`, `grpc.authority`,
@@ -44,11 +40,7 @@ const HEADERS: &[(&str, &str)] = &[
 pub fn add<'a>(all: &mut Collector, call: &Call<'a>, once: &mut Once<'a>) {
     all.set_some("envoy.response_flags", status::short_flags(call.outcome.flags));
     all.set_some("envoy.response_code_details", call.explanation.details.clone());
-    let cluster = once.text(path::CLUSTER_NAME);
-    if call.kind == Kind::Client {
-        all.set_some("istio.destination_service", cluster.as_deref().and_then(service_of));
-    }
-    all.set_some("envoy.upstream_cluster", cluster);
+    all.set_some("envoy.upstream_cluster", once.text(path::CLUSTER_NAME));
     all.set_some("envoy.upstream_address", once.text(path::UPSTREAM_ADDRESS));
     if call.outcome.flags.0 & CONNECTION_FLAGS != 0 {
         let reason = once.get(path::UPSTREAM_TRANSPORT_FAILURE_REASON).filter(|reason| !reason.is_empty());
@@ -62,50 +54,4 @@ pub fn add<'a>(all: &mut Collector, call: &Call<'a>, once: &mut Once<'a>) {
         let value = headers::first(&call.request, header.as_bytes()).filter(|value| !value.is_empty());
         all.set_some(*key, value.map(|value| call.text(value)));
     }
-    peer(all, call, once);
-}
-
-/// The other side: its certificate's identity, and in Istio its workload (known outbound only when the request has ended).
-fn peer<'a>(all: &mut Collector, call: &Call<'a>, once: &mut Once<'a>) {
-    let (keys, principal, workload, namespace, newer) = match call.kind {
-        Kind::Server => (
-            ["istio.source_principal", "istio.source_workload", "istio.source_namespace"],
-            path::CONNECTION_URI_SAN_PEER,
-            path::DOWNSTREAM_PEER_WORKLOAD,
-            path::DOWNSTREAM_PEER_NAMESPACE,
-            [path::DOWNSTREAM_PEER_OBJ_WORKLOAD, path::DOWNSTREAM_PEER_OBJ_NAMESPACE],
-        ),
-        Kind::Client => (
-            ["istio.destination_principal", "istio.destination_workload", "istio.destination_namespace"],
-            path::UPSTREAM_URI_SAN_PEER,
-            path::UPSTREAM_PEER_WORKLOAD,
-            path::UPSTREAM_PEER_NAMESPACE,
-            [path::UPSTREAM_PEER_OBJ_WORKLOAD, path::UPSTREAM_PEER_OBJ_NAMESPACE],
-        ),
-    };
-    let [principal_key, workload_key, namespace_key] = keys;
-    all.set_some(principal_key, once.text(principal));
-    if !call.identity.istio {
-        return;
-    }
-    let [newer_workload, newer_namespace] = newer;
-    match once.text(workload) {
-        Some(name) => {
-            all.set(workload_key, name);
-            all.set_some(namespace_key, once.text(namespace));
-        }
-        // One more read tells a peer that is kept under the newer name from none.
-        None => {
-            if let Some(name) = once.text(newer_workload) {
-                all.set(workload_key, name);
-                all.set_some(namespace_key, once.text(newer_namespace));
-            }
-        }
-    }
-}
-
-/// `outbound|9080|v1|reviews.default.svc.cluster.local` → the service.
-fn service_of(cluster: &str) -> Option<String> {
-    let host = cluster.strip_prefix("outbound|")?.rsplit('|').next()?;
-    (!host.is_empty()).then(|| host.to_owned())
 }

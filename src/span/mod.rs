@@ -9,6 +9,7 @@ mod captured;
 mod draft;
 mod envoy;
 mod identity;
+mod istio;
 pub mod limits;
 pub mod name;
 mod recipe;

@@ -165,7 +165,7 @@ pub fn check_formatter(format: &str) -> Result<(), String> {
 /// # Errors
 /// Every formatter that no attribute can answer, in the order of the tags' keys.
 pub fn check(config: Config) -> Result<Config, Vec<Problem>> {
-    let hint = "docs/attributes.md lists the operators; `property` gives any Envoy attribute";
+    let hint = "docs/tags.md lists the operators; `property` gives any Envoy attribute";
     let problem = |(key, tag): (&String, &CustomTag)| {
         let CustomTag::Formatter(tag) = tag else { return None };
         let problem = check_formatter(&tag.value).err()?;

@@ -383,10 +383,43 @@ fn in_istio_the_peer_and_the_five_tags_are_there() {
     );
     let mut newer = case.clone();
     newer.recorded.values.remove(path::UPSTREAM_PEER_WORKLOAD);
-    newer.recorded.set(path::UPSTREAM_PEER_OBJ_WORKLOAD, "reviews-v2").set(path::UPSTREAM_PEER_OBJ_NAMESPACE, "new");
+    newer
+        .recorded
+        .set(b"filter_state\0upstream_peer_obj\0workload", "reviews-v2")
+        .set(b"filter_state\0upstream_peer_obj\0namespace", "new");
     has(&newer.span(), &["istio.destination_workload=reviews-v2", "istio.destination_namespace=new"]);
     let without = Case { config: r#"{"spans": {"istioTags": false}}"#, ..case };
     lacks(&without.span(), &["istio.mesh_id"]);
+}
+
+#[test]
+fn a_waypoint_shows_both_peers_whole_and_a_server_its_policies_in_dry_run() {
+    let mut case = case(Direction::Gateway, GET);
+    (case.identity.istio, case.identity.waypoint) = (true, true);
+    for (side, name) in [("downstream", "caller"), ("upstream", "callee")] {
+        for (_, field) in istio::FIELDS {
+            case.recorded.set(format!("filter_state\0{side}_peer_obj\0{field}").as_bytes(), format!("{name} {field}"));
+        }
+    }
+    let policy = Header::new("istio_dry_run_deny_shadow_effective_policy_id", "ns[shop]-policy[deny-all]-rule[0]");
+    let result = Header::new("istio_dry_run_deny_shadow_engine_result", "denied");
+    case.recorded.set(path::RBAC_METADATA, crate::propagation::headers::encode_pairs(&[policy, result]));
+    let span = case.span();
+    has(
+        &span,
+        &[
+            "istio.source_workload=caller workload",
+            "istio.source_canonical_service=caller service",
+            "istio.source_instance_name=caller name",
+            "istio.destination_app_version=callee version",
+            "istio.destination_cluster_id=callee cluster",
+            "istio.destination_workload_type=callee type",
+            "istio.authorization.dry_run.deny_policy.name=ns[shop]-policy[deny-all]-rule[0]",
+            "istio.authorization.dry_run.deny_policy.result=denied",
+        ],
+    );
+    lacks(&span, &["istio.authorization.dry_run.allow_policy.name"]);
+    assert_eq!(shown(&span).iter().filter(|text| text.starts_with("istio.")).count(), 20);
 }
 
 #[test]
@@ -422,7 +455,7 @@ fn reads_are_few_and_never_repeated() {
         (Direction::Inbound, false, plain, 11),
         (Direction::Outbound, false, plain, 10),
         (Direction::Gateway, false, plain, 11),
-        (Direction::Inbound, true, plain, 13),
+        (Direction::Inbound, true, plain, 14),
         (Direction::Outbound, true, plain, 12),
         (Direction::Inbound, false, tags, 12),
     ] {

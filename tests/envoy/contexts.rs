@@ -1,6 +1,6 @@
 //! Which trace a span belongs to: the opt-in dialects both ways, links between traces, and what the client is told.
 
-use crate::stage::{Stage, config, filter};
+use crate::stage::{SOON, Stage, config, filter};
 use serde_json::{Value, json};
 use sidespan_harness::bootstrap::{Listener, Node};
 use sidespan_harness::span::Kind;
@@ -134,5 +134,18 @@ async fn another_trace_is_linked_and_the_client_is_told_the_trace_id() -> Result
         let reply = stage.client(listener)?.get("backend", "/", &conflict[..1]).await?;
         assert_eq!(reply.header("x-trace-id"), expected, "{listener}");
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_access_log_shows_the_ids_of_the_span() -> Result<()> {
+    let listener = Listener::inbound("app").filter(filter(&config(json!({})))?);
+    let listener = listener.access_log("access.log", "%REQ(:PATH)% %REQ(TRACEPARENT)%");
+    let node = Node::sidecar("backend", "shop");
+    let stage = Stage::bare(node, Upstream::ok().await?, |bootstrap| bootstrap.listener(listener)).await?;
+    stage.client("inbound")?.get("backend", "/a", &[]).await?;
+    let span = stage.spans(1).await?.remove(0);
+    let lines = stage.envoy.access_log("access.log", 1, SOON).await?;
+    assert_eq!(lines, [format!("/a 00-{}-{}-03", span.trace_id, span.span_id)]);
     Ok(())
 }

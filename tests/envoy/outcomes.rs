@@ -1,6 +1,7 @@
 //! However a request ends, it gives exactly one span on each listener, and that span says how.
 
 use crate::request::{How, has_trace, send};
+use crate::shape::undocumented;
 use crate::stage::{SOON, Stage, config, filter};
 use serde_json::json;
 use sidespan_harness::bootstrap::{
@@ -261,6 +262,7 @@ async fn however_a_request_ends_each_listener_gives_exactly_one_span_that_says_h
             wrong.push(format!("{} {:?}: {} spans", case.name, sent.kind, found.len()));
             continue;
         };
+        wrong.extend(undocumented(span));
         let differences = differences(case, sent, span, &stage.app);
         wrong.extend(differences.iter().map(|text| format!("{} {:?}: {text}", case.name, sent.kind)));
     }

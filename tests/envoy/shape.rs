@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 use sidespan_harness::ReceivedSpan;
-use sidespan_harness::span::Status;
+use sidespan_harness::span::{Kind, Status};
 
 /// Everything of a span but its ids, times and resource. What differs from run to run is shown by its rule: `<uuid>` for
 /// Envoy's request id, `<port>` for the client's port.
@@ -39,6 +39,28 @@ pub fn assert_all_same<'a>(pairs: impl IntoIterator<Item = (&'a str, Value, Valu
         differences(what, &found, &expected, &mut out);
     }
     assert!(out.is_empty(), "{out:#?}");
+}
+
+/// Attributes that docs/attributes.md does not name with this type, for this kind.
+pub fn undocumented(span: &ReceivedSpan) -> Vec<String> {
+    let document = include_str!("../../docs/attributes.md");
+    let kind = if span.kind == Kind::Server { "S" } else { "C" };
+    let missing = span.attributes.iter().filter(|(key, value)| {
+        let type_name = match value {
+            Value::String(_) => "string",
+            Value::Array(_) => "string[]",
+            Value::Bool(_) => "bool",
+            _ => "int",
+        };
+        !document.lines().any(|line| {
+            let cells: Vec<_> = line.split(" | ").collect();
+            matches!(cells.as_slice(), [name, found, kinds, ..]
+                if *name == format!("| `{key}`") && *found == type_name && kinds.contains(kind))
+        })
+    });
+    let missing = missing.map(|(key, value)| format!("docs/attributes.md: {key}={value} on a {:?} span", span.kind));
+    let resource = span.resource.keys().filter(|key| !document.contains(&format!("`{key}`")));
+    missing.chain(resource.map(|key| format!("docs/attributes.md: {key} of the resource"))).collect()
 }
 
 fn differences(at: &str, found: &Value, expected: &Value, out: &mut Vec<String>) {

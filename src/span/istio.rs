@@ -1,0 +1,135 @@
+//! What Istio knows of a request, under the names that its native tracing uses.
+//!
+//! | attribute | source | when |
+//! |---|---|---|
+//! | `istio.canonical_service`, `_revision`, `istio.mesh_id`, `istio.namespace`, `istio.cluster_id` | the node | in Istio |
+//! | `istio.source_principal`, `istio.destination_principal` | URI SAN of the mTLS peer | SERVER, CLIENT |
+//! | `istio.source_workload`, `istio.source_namespace` | peer exchange | SERVER |
+//! | `istio.destination_workload`, `istio.destination_namespace` | peer exchange | CLIENT |
+//! | the nine of each side, [`FIELDS`] | peer exchange | waypoints |
+//! | `istio.destination_service` | the cluster's name | CLIENT |
+//! | `istio.authorization.dry_run.{allow,deny}_policy.{name,result}` | metadata of the RBAC filter | SERVER, policies in dry run |
+
+use crate::propagation::headers::{decode_pairs, first};
+use crate::span::Kind;
+use crate::span::attributes::{Once, path};
+use crate::span::build::Call;
+use crate::span::limits::Collector;
+
+/// What Istio's tracing of waypoints shows of a peer: the tag's suffix and the field of its object.
+pub const FIELDS: [(&str, &str); 9] = [
+    ("workload", "workload"),
+    ("namespace", "namespace"),
+    ("cluster_id", "cluster"),
+    ("canonical_service", "service"),
+    ("canonical_revision", "revision"),
+    ("app", "app"),
+    ("app_version", "version"),
+    ("workload_type", "type"),
+    ("instance_name", "name"),
+];
+
+/// Tags of policies in dry run, and the keys of the RBAC filter's metadata.
+const DRY_RUN: [(&str, &str); 4] = [
+    ("istio.authorization.dry_run.allow_policy.name", "istio_dry_run_allow_shadow_effective_policy_id"),
+    ("istio.authorization.dry_run.allow_policy.result", "istio_dry_run_allow_shadow_engine_result"),
+    ("istio.authorization.dry_run.deny_policy.name", "istio_dry_run_deny_shadow_effective_policy_id"),
+    ("istio.authorization.dry_run.deny_policy.result", "istio_dry_run_deny_shadow_engine_result"),
+];
+
+/// One side of the call, as seen from this proxy.
+struct Peer {
+    tag: &'static str,
+    object: &'static str,
+    workload: &'static [u8],
+    namespace: &'static [u8],
+}
+
+const SOURCE: Peer = Peer {
+    tag: "istio.source",
+    object: "downstream_peer_obj",
+    workload: path::DOWNSTREAM_PEER_WORKLOAD,
+    namespace: path::DOWNSTREAM_PEER_NAMESPACE,
+};
+
+const DESTINATION: Peer = Peer {
+    tag: "istio.destination",
+    object: "upstream_peer_obj",
+    workload: path::UPSTREAM_PEER_WORKLOAD,
+    namespace: path::UPSTREAM_PEER_NAMESPACE,
+};
+
+/// Adds them.
+pub fn add<'a>(all: &mut Collector, call: &Call<'a>, once: &mut Once<'a>) {
+    match call.kind {
+        Kind::Server => all.set_some("istio.source_principal", once.text(path::CONNECTION_URI_SAN_PEER)),
+        Kind::Client => {
+            let service = once.text(path::CLUSTER_NAME).as_deref().and_then(service_of);
+            all.set_some("istio.destination_service", service);
+            all.set_some("istio.destination_principal", once.text(path::UPSTREAM_URI_SAN_PEER));
+        }
+    }
+    if !call.identity.istio {
+        return;
+    }
+    if call.identity.waypoint {
+        SOURCE.add_whole(all, call);
+        DESTINATION.add_whole(all, call);
+    } else {
+        match call.kind {
+            Kind::Server => SOURCE.add(all, call, once),
+            Kind::Client => DESTINATION.add(all, call, once),
+        }
+    }
+    if call.recipe.istio_tags {
+        call.identity.istio_tags.iter().for_each(|tag| all.set(tag.key.clone(), tag.value.clone()));
+        if call.kind == Kind::Server {
+            dry_run(all, call, once);
+        }
+    }
+}
+
+// === impl Peer ===
+
+impl Peer {
+    /// Workload and namespace, under the name that all proxies know; else under the newer one, at the price of one read.
+    fn add<'a>(&self, all: &mut Collector, call: &Call<'a>, once: &mut Once<'a>) {
+        let (workload, namespace) = match once.text(self.workload) {
+            Some(workload) => (Some(workload), once.text(self.namespace)),
+            None => match self.field(call, "workload") {
+                Some(workload) => (Some(workload), self.field(call, "namespace")),
+                None => return,
+            },
+        };
+        all.set_some(format!("{}_workload", self.tag), workload);
+        all.set_some(format!("{}_namespace", self.tag), namespace);
+    }
+
+    /// All that Istio's own tracing of waypoints shows.
+    fn add_whole(&self, all: &mut Collector, call: &Call<'_>) {
+        for (suffix, field) in FIELDS {
+            all.set_some(format!("{}_{suffix}", self.tag), self.field(call, field));
+        }
+    }
+
+    fn field(&self, call: &Call<'_>, field: &str) -> Option<String> {
+        let path = format!("filter_state\0{}\0{field}", self.object);
+        let value = call.attributes.get(path.as_bytes()).filter(|value| !value.is_empty())?;
+        Some(call.text(&value))
+    }
+}
+
+/// One read tells whether a policy is in dry run: a map of texts.
+fn dry_run<'a>(all: &mut Collector, call: &Call<'a>, once: &mut Once<'a>) {
+    let Some(block) = once.get(path::RBAC_METADATA) else { return };
+    let metadata = decode_pairs(block);
+    for (tag, key) in DRY_RUN {
+        all.set_some(tag, first(&metadata, key.as_bytes()).map(|value| call.text(value)));
+    }
+}
+
+/// `outbound|9080|v1|reviews.default.svc.cluster.local` → the service.
+fn service_of(cluster: &str) -> Option<String> {
+    let host = cluster.strip_prefix("outbound|")?.rsplit('|').next()?;
+    (!host.is_empty()).then(|| host.to_owned())
+}
