@@ -12,11 +12,6 @@
     reason = "a test that is wrong must fail loudly"
 )]
 
-
-/// As `sidespan check` reads it.
-#[allow(dead_code, reason = "lines of nodes are for messages")]
-#[path = "../../cli/src/yaml.rs"]
-
 mod absent;
 mod cap;
 mod collector;
@@ -44,4 +39,8 @@ mod stage;
 mod w3c_suite;
 mod whole_path;
 mod whole_path_variants;
+
+/// As `sidespan check` reads it.
+#[allow(dead_code, reason = "lines of nodes are for messages")]
+#[path = "../../cli/src/yaml.rs"]
 mod yaml;
