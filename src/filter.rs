@@ -259,12 +259,19 @@ impl Stream {
         };
         let mut edits = Vec::new();
         match self.draft.direction {
-            Direction::Inbound => self.answer_caller(plan, headers, world, &mut edits),
-            Direction::Outbound => self.hear_callee(plan, headers, world, &mut edits),
+            Direction::Inbound => {
+                self.find_mark(plan, world);
+                self.answer_caller(plan, world, &mut edits);
+            }
+            Direction::Outbound => {
+                self.hear_callee(plan, headers, world, &mut edits);
+                self.tell_inbound(plan, world);
+            }
+            // One listener serves both sides: what it hears it knows, without a mark.
             Direction::Gateway => {
                 self.hear_callee(plan, headers, world, &mut edits);
                 if plan.identity.waypoint {
-                    self.answer_caller(plan, headers, world, &mut edits);
+                    self.answer_caller(plan, world, &mut edits);
                 }
             }
         }
@@ -278,28 +285,18 @@ impl Stream {
 
     /// Towards the caller: a late keep is signalled, also to a caller that samples the trace anyway, because its span then
     /// belongs to another stratum and carries another threshold.
-    fn answer_caller(
-        &mut self,
-        plan: &Plan,
-        headers: &[Header<'_>],
-        world: &mut World<'_>,
-        edits: &mut Vec<HeaderEdit>,
-    ) {
-        let Some(policy) = self.policy(plan).filter(|policy| policy.errors.whole_path) else { return };
-        self.find_mark(policy, world);
+    fn answer_caller(&self, plan: &Plan, world: &mut World<'_>, edits: &mut Vec<HeaderEdit>) {
+        let caller = self.incoming.extracted.is_some();
+        let Some(policy) = self.policy(plan).filter(|policy| caller && policy.errors.whole_path) else { return };
         let outcome = self.outcome_so_far(policy, world);
-        let failed = policy.errors.is_error_so_far(&outcome);
-        let promised = self.promise(policy, world, &outcome, failed);
-        let Some(kept) = promised.filter(|_| self.incoming.extracted.is_some()) else { return };
+        let Some(kept) = self.promise(policy, world, &outcome, policy.errors.is_error_so_far(&outcome)) else { return };
         let signal = Signal { trace_id: self.trace_id, span_id: self.span_id, kept };
-        // Ours first: a quote that an application's metric leaves open would swallow what follows it.
-        let all = std::iter::once(signal.write()).chain(headers::values(headers, b"server-timing").map(<[u8]>::to_vec));
-        let value = all.collect::<Vec<_>>().join(&b", "[..]);
-        edits.push(HeaderEdit::Set("server-timing".into(), value));
+        // A line of its own: what the application wrote stays as it is, and a quote that it left open swallows nothing.
+        edits.push(HeaderEdit::Add("server-timing".into(), signal.write()));
         world.stats.count(Counter::SignalsSent);
     }
 
-    /// From the callee: its signal, a retry, or its failure are told to the listener that serves our own caller.
+    /// From the callee: its signal, or that it was tried more than once.
     fn hear_callee(&mut self, plan: &Plan, headers: &[Header<'_>], world: &mut World<'_>, edits: &mut Vec<HeaderEdit>) {
         let unsampled = self.recording.as_ref().is_some_and(|recording| recording.head.sampled == Sampled::Deny);
         let signal = keep::find(headers, self.trace_id, unsampled);
@@ -307,29 +304,40 @@ impl Stream {
             keep::strip(headers, edits);
         }
         let (Some(policy), Some(recording)) = (self.policy(plan), &mut self.recording) else { return };
-        if policy.errors.whole_path {
-            let attempts = world.attributes.get(path::UPSTREAM_REQUEST_ATTEMPT_COUNT);
-            let attempts = attempts.as_deref().and_then(attributes::uint).unwrap_or_default();
-            if let Some(kept) = signal {
+        if !policy.errors.whole_path {
+            return;
+        }
+        match signal {
+            Some(kept) => {
                 world.stats.count(Counter::SignalsReceived);
                 recording.learn(kept);
             }
-            // Envoy tried again: the failed attempt and its signal are gone, but its callee kept an error.
-            if let Some(threshold) = policy.errors.threshold.filter(|_| attempts > 1) {
-                recording.learn(Kept::At(threshold));
-            }
-            if self.draft.direction == Direction::Outbound {
-                let outcome = self.outcome_so_far(policy, world);
-                self.leave_mark(policy, world, &outcome, policy.errors.is_error_so_far(&outcome));
-            }
+            None if !edits.is_empty() => world.stats.count(Counter::SignalsIgnored),
+            None => {}
+        }
+        let attempts = world.attributes.get(path::UPSTREAM_REQUEST_ATTEMPT_COUNT);
+        let attempts = attempts.as_deref().and_then(attributes::uint).unwrap_or_default();
+        // Envoy tried again: the failed attempt and its signal are gone, but its callee kept an error.
+        if let Some(threshold) = policy.errors.threshold.filter(|_| attempts > 1) {
+            recording.learn(Kept::At(threshold));
         }
     }
 
+    /// To the listener that serves our caller, as far as the response headers tell.
+    fn tell_inbound(&mut self, plan: &Plan, world: &mut World<'_>) {
+        let Some(policy) = self.policy(plan) else { return };
+        let outcome = self.outcome_so_far(policy, world);
+        self.leave_mark(policy, world, &outcome, policy.errors.is_error_so_far(&outcome));
+    }
+
     /// What the other listener learnt of this trace, on whichever worker.
-    fn find_mark(&mut self, policy: &Policy, world: &mut World<'_>) {
-        let Some(recording) = self.recording.as_mut().filter(|_| policy.errors.whole_path) else { return };
+    fn find_mark(&mut self, plan: &Plan, world: &mut World<'_>) {
+        let whole_path = self.policy(plan).is_some_and(|policy| policy.errors.whole_path);
+        let Some(recording) = self.recording.as_mut().filter(|_| whole_path) else { return };
         let mark = world.marks.read(recording.head.randomness).filter(|mark| mark.trace_id == self.trace_id);
-        if let Some(mark) = mark {
+        let start = |world: &World<'_>| world.attributes.get(path::REQUEST_TIME).as_deref().and_then(attributes::uint);
+        // What an earlier request of this trace met (the attempt before, another call) is no news of this one.
+        if let Some(mark) = mark.filter(|mark| start(world).is_none_or(|start| mark.time_ns >= start)) {
             world.stats.count(Counter::MarksFound);
             recording.learn(mark.kept);
         }
@@ -369,8 +377,7 @@ impl Stream {
         let failed = policy.errors.is_error(&outcome);
         match self.draft.direction {
             Direction::Outbound => self.leave_mark(policy, world, &outcome, failed),
-            // A stream of messages may have called others after its headers had left.
-            Direction::Inbound if self.draft.grpc && !self.response.complete => self.find_mark(policy, world),
+            // Not asked again: what a stream met after its headers had left can be signalled to nobody any more.
             Direction::Inbound | Direction::Gateway => {}
         }
         let recording = self.recording.as_ref()?;

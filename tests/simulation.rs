@@ -323,10 +323,12 @@ impl Mesh {
         let kept = keep::find(&headers, stream.trace_id, stream.head.sampled == Sampled::Deny);
         let mut edits = Vec::new();
         keep::strip(&headers, &mut edits);
-        match edits.pop() {
-            Some(HeaderEdit::Set(_, value)) => response.timing = vec![value],
-            Some(HeaderEdit::Remove(_)) => response.timing.clear(),
-            None => {}
+        for edit in edits {
+            match edit {
+                HeaderEdit::Set(_, value) => response.timing = vec![value],
+                HeaderEdit::Add(_, value) => response.timing.push(value),
+                HeaderEdit::Remove(_) => response.timing.clear(),
+            }
         }
         stream.learn(kept);
         let retried = self.policy(stream).errors.threshold.filter(|_| attempts > 1);

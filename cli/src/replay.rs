@@ -182,8 +182,10 @@ fn view(headers: &Headers) -> Vec<Header<'_>> {
 fn applied(headers: &Headers, edits: &[HeaderEdit]) -> Headers {
     let mut headers = headers.clone();
     for edit in edits {
-        headers.retain(|(name, _)| name != edit.name().as_bytes());
-        if let HeaderEdit::Set(name, value) = edit {
+        if !matches!(edit, HeaderEdit::Add(..)) {
+            headers.retain(|(name, _)| name != edit.name().as_bytes());
+        }
+        if let HeaderEdit::Set(name, value) | HeaderEdit::Add(name, value) = edit {
             headers.push((name.as_bytes().to_vec(), value.clone()));
         }
     }
@@ -204,7 +206,9 @@ fn names(edits: &[HeaderEdit], wanted: impl Fn(&HeaderEdit) -> bool) -> Vec<Stri
 
 fn set(edits: &[HeaderEdit]) -> Vec<(String, String)> {
     let sets = edits.iter().filter_map(|edit| match edit {
-        HeaderEdit::Set(name, value) => Some((name.to_string(), String::from_utf8_lossy(value).into_owned())),
+        HeaderEdit::Set(name, value) | HeaderEdit::Add(name, value) => {
+            Some((name.to_string(), String::from_utf8_lossy(value).into_owned()))
+        }
         HeaderEdit::Remove(_) => None,
     });
     sets.collect()

@@ -16,6 +16,7 @@
 
 pub mod bootstrap;
 pub mod client;
+pub mod collector;
 pub mod envoy;
 pub mod grpc;
 pub mod mesh;
@@ -28,6 +29,7 @@ pub mod upstream;
 mod process;
 mod support;
 
+pub use self::collector::Collector;
 pub use self::envoy::{Envoy, envoy_binary};
 pub use self::receiver::Receiver;
 pub use self::span::ReceivedSpan;

@@ -145,7 +145,8 @@ impl std::fmt::Display for Abort {
 
 impl std::error::Error for Abort {}
 
-fn reserve(port: u16) -> Result<TcpSocket> {
+/// Binds a port (0: a free one) without listening, so that nobody but who also asks for reuse can take it.
+pub(crate) fn reserve(port: u16) -> Result<TcpSocket> {
     let socket = TcpSocket::new_v4()?;
     socket.set_reuseaddr(true)?;
     socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).with_context(|| format!("reserve port {port}"))?;

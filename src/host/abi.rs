@@ -75,6 +75,13 @@ unsafe extern "C" {
     fn proxy_get_buffer_bytes(kind: u32, start: usize, max: usize, data: *mut *mut u8, size: *mut usize) -> u32;
     fn proxy_get_header_map_pairs(map: u32, data: *mut *mut u8, size: *mut usize) -> u32;
     fn proxy_remove_header_map_value(map: u32, key: *const u8, key_size: usize) -> u32;
+    fn proxy_add_header_map_value(
+        map: u32,
+        key: *const u8,
+        key_size: usize,
+        value: *const u8,
+        value_size: usize,
+    ) -> u32;
     fn proxy_replace_header_map_value(
         map: u32,
         key: *const u8,
@@ -147,6 +154,11 @@ pub fn remove_header(map: Map, name: &str) -> Answer<()> {
 /// Replaces every value of `name` by one, or adds it (`HeaderMapImpl::setCopy`).
 pub fn replace_header(map: Map, name: &str, value: &[u8]) -> Answer<()> {
     done(unsafe { proxy_replace_header_map_value(map as u32, name.as_ptr(), name.len(), value.as_ptr(), value.len()) })
+}
+
+/// Adds one more value of `name` (`HeaderMapImpl::addCopy`).
+pub fn add_header(map: Map, name: &str, value: &[u8]) -> Answer<()> {
+    done(unsafe { proxy_add_header_map_value(map as u32, name.as_ptr(), name.len(), value.as_ptr(), value.len()) })
 }
 
 /// An Envoy attribute by its NUL-joined path, as the host serialises it.

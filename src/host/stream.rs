@@ -88,6 +88,7 @@ fn apply(map: Map, edits: &[HeaderEdit]) {
         let answer = match edit {
             HeaderEdit::Remove(name) => abi::remove_header(map, name),
             HeaderEdit::Set(name, value) => abi::replace_header(map, name, value),
+            HeaderEdit::Add(name, value) => abi::add_header(map, name, value),
         };
         if let Err(failed) = answer {
             log::debug!("header {} could not be changed: status {}", edit.name(), failed.0);

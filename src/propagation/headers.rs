@@ -16,6 +16,8 @@ pub struct Header<'a> {
 pub enum HeaderEdit {
     /// Replaces every value of this name by one, or adds it.
     Set(Cow<'static, str>, Vec<u8>),
+    /// Adds one more value of this name; those that are there stay as they are.
+    Add(Cow<'static, str>, Vec<u8>),
     /// Removes every value of this name.
     Remove(Cow<'static, str>),
 }
@@ -31,7 +33,7 @@ impl HeaderEdit {
     /// The header that changes.
     pub fn name(&self) -> &str {
         match self {
-            Self::Set(name, _) | Self::Remove(name) => name,
+            Self::Set(name, _) | Self::Add(name, _) | Self::Remove(name) => name,
         }
     }
 }

@@ -245,6 +245,14 @@ mod tests {
                 "one that says the same stays as it came",
             ),
             (
+                "tracestate:\ntracestate: a=1",
+                core,
+                Accept,
+                "a=1",
+                "tracestate: a=1\ntraceparent: 00-{t}-{v}-01",
+                "but for an empty header beside it",
+            ),
+            (
                 "tracestate: a=1\ntracestate: b=2",
                 core,
                 Accept,

@@ -182,8 +182,19 @@ impl<'h, 'a> Scan<'h, 'a> {
         match self.get(Name::TraceState) {
             Seen::Absent => TraceState::empty(),
             Seen::Once(value) => TraceState::parse([value]),
-            Seen::Repeated => TraceState::parse(headers::values(self.headers, Name::TraceState.as_str().as_bytes())),
+            Seen::Repeated => TraceState::parse(self.trace_states()),
         }
+    }
+
+    /// Whether one of several `tracestate` headers has no member: "avoid sending empty" holds for each of them, and a
+    /// receiver that reads only the first would find nothing.
+    pub(super) fn has_empty_trace_state(&self) -> bool {
+        self.get(Name::TraceState) == Seen::Repeated
+            && self.trace_states().any(|value| value.split(|byte| *byte == b',').all(|member| trim(member).is_empty()))
+    }
+
+    fn trace_states(&self) -> impl Iterator<Item = &'a [u8]> {
+        headers::values(self.headers, b"tracestate")
     }
 }
 
@@ -267,6 +278,16 @@ mod tests {
         }
         for name in ["x-datadog-origin", "uberctx-a", "ot-baggage-a", "x-request-id", ":path"] {
             assert_eq!(Name::of(name.as_bytes()), None, "{name} passes untouched");
+        }
+    }
+
+    #[test]
+    fn one_of_several_states_may_be_empty() {
+        let table: &[(&[&str], bool)] =
+            &[(&[], false), (&[""], false), (&["a=1", "b=2"], false), (&["a=1", ""], true), (&[" ,\t", "a=1"], true)];
+        for (values, expected) in table {
+            let headers: Vec<_> = values.iter().map(|value| Header::new("tracestate", *value)).collect();
+            assert_eq!(Scan::new(&headers).has_empty_trace_state(), *expected, "{values:?}");
         }
     }
 

@@ -73,14 +73,15 @@ pub(super) fn extract(scan: &Scan<'_, '_>) -> Option<Extracted> {
     Some(Extracted { random: context.flags.random(), ..extracted })
 }
 
-/// Writes `traceparent`, and `tracestate` if it has members. A `tracestate` that says the same as ours stays as it came.
+/// Writes `traceparent`, and `tracestate` if it has members. A `tracestate` that says the same as ours stays as it came,
+/// unless one of several headers is empty.
 pub(super) fn write(outgoing: &Outgoing<'_>, trace_state: &TraceState, edits: &mut Edits<'_, '_, '_>) {
     let flags = Flags::new(outgoing.flag(), outgoing.context.flags.random());
     let context = SpanContext { flags, ..outgoing.context };
     edits.set(Name::TraceParent, &format(&context));
     if trace_state.is_empty() {
         edits.remove(Name::TraceState);
-    } else if edits.scan().trace_state() != *trace_state {
+    } else if edits.scan().trace_state() != *trace_state || edits.scan().has_empty_trace_state() {
         edits.set(Name::TraceState, trace_state.as_bytes());
     }
 }

@@ -104,24 +104,21 @@ pub fn find(headers: &[Header<'_>], trace_id: TraceId, unsampled: bool) -> Optio
     timing.chain(response).filter(|heard| heard.ours || unsampled).map(|heard| heard.kept).reduce(Kept::or)
 }
 
-/// Removes our metric from `server-timing`, of whatever trace; everything else stays byte for byte.
+/// Removes our metric from `server-timing`, of whatever trace; everything else stays byte for byte and line for line.
 pub fn strip(headers: &[Header<'_>], edits: &mut Vec<HeaderEdit>) {
     if !values(headers, b"server-timing").flat_map(metrics).any(is_ours) {
         return;
     }
-    let mut kept: Vec<u8> = Vec::new();
-    for metric in values(headers, b"server-timing").flat_map(metrics).filter(|metric| !is_ours(metric)) {
-        if !trim(metric).is_empty() {
-            if !kept.is_empty() {
-                kept.push(b',');
-            }
-            kept.extend_from_slice(metric);
-        }
-    }
-    edits.push(match kept.is_empty() {
-        true => HeaderEdit::Remove("server-timing".into()),
-        false => HeaderEdit::Set("server-timing".into(), trim(&kept).to_vec()),
-    });
+    edits.push(HeaderEdit::Remove("server-timing".into()));
+    let others = values(headers, b"server-timing").filter_map(without_ours);
+    edits.extend(others.map(|value| HeaderEdit::Add("server-timing".into(), value)));
+}
+
+/// What is left of one value; `None` if that is nothing.
+fn without_ours(value: &[u8]) -> Option<Vec<u8>> {
+    let others: Vec<_> = metrics(value).filter(|metric| !is_ours(metric)).collect();
+    let left = others.join(&b',');
+    others.iter().any(|metric| !trim(metric).is_empty()).then(|| trim(&left).to_vec())
 }
 
 struct Heard {
@@ -261,15 +258,17 @@ mod tests {
         values.iter().map(|value| Header::new("server-timing", value)).collect()
     }
 
-    /// The value afterwards: `None` if nothing changes, an empty text if the header goes.
-    fn stripped(headers: &[Header<'_>]) -> Option<String> {
+    /// The values afterwards: `None` if nothing changes.
+    fn stripped(headers: &[Header<'_>]) -> Option<Vec<String>> {
         let mut edits = Vec::new();
         strip(headers, &mut edits);
-        assert!(edits.len() <= 1);
-        edits.pop().map(|edit| match edit {
-            HeaderEdit::Remove(_) => String::new(),
-            HeaderEdit::Set(_, value) => String::from_utf8_lossy(&value).into_owned(),
-        })
+        let (first, others) = edits.split_first()?;
+        assert_eq!(first, &HeaderEdit::Remove("server-timing".into()));
+        let value = |edit: &HeaderEdit| match edit {
+            HeaderEdit::Add(_, value) => String::from_utf8_lossy(value).into_owned(),
+            other => panic!("{other:?}"),
+        };
+        Some(others.iter().map(value).collect())
     }
 
     #[test]
@@ -336,22 +335,25 @@ mod tests {
     #[test]
     fn our_metric_goes_and_all_others_stay_byte_for_byte() {
         let forged = OURS.replace("4bf9", "ffff");
-        let table: &[(&[&str], Option<&str>, &str)] = &[
+        let table: &[(&[&str], Option<&[&str]>, &str)] = &[
             (&[], None, "no header"),
             (&["db;dur=53", "app"], None, "nothing of ours"),
             (&[FOREIGN], None, "of another tracer, meant for somebody else"),
             (&["trace;dur=3"], None, "the application's own"),
-            (&[OURS], Some(""), "alone"),
-            (&[OURS, ALL], Some(""), "twice"),
-            (&[&forged], Some(""), "of another trace: still ours"),
-            (&["trace;th=broken"], Some(""), "malformed: still ours"),
-            (&[&format!("a;dur=1 , {OURS}, b;desc=\"x, y\"")], Some("a;dur=1 , b;desc=\"x, y\""), "in the middle"),
-            (&[&format!("{OURS}, a"), "b;x"], Some("a,b;x"), "several headers become one"),
-            (&["a;desc=\"\\\",\"", OURS], Some("a;desc=\"\\\",\""), "escapes"),
+            (&[OURS], Some(&[]), "alone"),
+            (&[OURS, ALL], Some(&[]), "twice"),
+            (&[&forged], Some(&[]), "of another trace: still ours"),
+            (&["trace;th=broken"], Some(&[]), "malformed: still ours"),
+            (&[&format!("a;dur=1 , {OURS}, b;desc=\"x, y\"")], Some(&["a;dur=1 , b;desc=\"x, y\""]), "in the middle"),
+            (&[&format!("{OURS}, a"), "b;x", OURS], Some(&["a", "b;x"]), "several headers stay several"),
+            (&["a;desc=\"\\\",\"", OURS], Some(&["a;desc=\"\\\",\""]), "escapes"),
+            (&["a;desc=\"b, c", OURS], Some(&["a;desc=\"b, c"]), "a quote that does not end hides nothing behind it"),
+            (&["a,,b ,", OURS], Some(&["a,,b ,"]), "empty members"),
         ];
         for (values, expected, why) in table {
             let values: Vec<String> = values.iter().map(|value| (*value).to_owned()).collect();
-            assert_eq!(stripped(&timings(&values)).as_deref(), *expected, "{values:?}: {why}");
+            let expected = expected.map(|left| left.iter().map(|value| (*value).to_owned()).collect::<Vec<_>>());
+            assert_eq!(stripped(&timings(&values)), expected, "{values:?}: {why}");
         }
     }
 
@@ -452,8 +454,7 @@ mod tests {
             let headers = [Header::new("server-timing", &value), Header::new("traceresponse", &value)];
             let _ = find(&headers, trace(), true);
             if let Some(rest) = stripped(&headers) {
-                let left = [Header::new("server-timing", &rest)];
-                prop_assert_eq!(stripped(&left), None, "{:?} is stripped once and for all", value);
+                prop_assert_eq!(stripped(&timings(&rest)), None, "{:?} is stripped once and for all", value);
             }
         }
 
@@ -462,7 +463,7 @@ mod tests {
             let mut metrics = others.clone();
             metrics.insert(place.min(others.len()), OURS.to_owned());
             let value = metrics.join(", ");
-            prop_assert_eq!(stripped(&[Header::new("server-timing", &value)]), Some(others.join(", ")));
+            prop_assert_eq!(stripped(&[Header::new("server-timing", &value)]), Some(if others.is_empty() { vec![] } else { vec![others.join(", ")] }));
         }
     }
 }

@@ -2,12 +2,34 @@
 //!
 //! `cargo xtask test` builds the module and provides the Envoy; by hand: `ENVOY_BIN=… SIDESPAN_WASM=… cargo test --test envoy`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::arithmetic_side_effects,
+    reason = "a test that is wrong must fail loudly"
+)]
+
+mod collector;
 mod contexts;
+mod dialects;
+mod export;
+mod headers;
+mod hostile;
 mod identity;
+mod ledger;
+mod links;
 mod native;
 mod outcomes;
+mod paths;
+mod protocols;
 mod request;
 mod shape;
 mod smoke;
 mod spans;
 mod stage;
+mod w3c_suite;
+mod whole_path;
+mod whole_path_variants;

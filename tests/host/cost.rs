@@ -4,20 +4,6 @@ use super::attributes::{Direction, EndFacts};
 use super::traffic::{ERRORS_ONLY, FLUSH, KEEP_ALL, traced};
 use super::world::{Calls, World};
 
-/// The host calls of one request, after the first has warmed everything up.
-fn of_one_request(configuration: &str, direction: Direction, flags: &str, status: &str) -> Calls {
-    let mut world = World::new(configuration);
-    for _ in 0..2 {
-        world.tick_after(FLUSH);
-        world.respond_all(200);
-        world.forget_calls();
-        let stream = world.request(direction, traced(flags));
-        stream.response(&[(":status", status)]);
-        stream.finish(EndFacts::default());
-    }
-    world.calls()
-}
-
 fn reads(calls: &Calls, path: &str) -> usize {
     calls.iter().filter(|call| call.function == "proxy_get_property" && call.detail == path).count()
 }
@@ -29,18 +15,124 @@ fn all(calls: &Calls, function: &str) -> usize {
 #[test]
 fn an_unsampled_success_reads_shared_data_once_inbound_and_the_attempt_count_once_outbound() {
     for (direction, shared, attempts) in [(Direction::Inbound, 1, 0), (Direction::Outbound, 0, 1)] {
-        let calls = of_one_request(ERRORS_ONLY, direction, "00", "200");
+        let calls = of_one_request((ERRORS_ONLY, direction, "00", "200", None));
         let seen = (all(&calls, "proxy_get_shared_data"), reads(&calls, "upstream.request_attempt_count"));
         assert_eq!(seen, (shared, attempts), "{direction:?}\n{}", calls.table());
         assert_eq!(all(&calls, "proxy_set_shared_data"), 0, "{}", calls.table());
     }
 }
 
+/// A request: configuration, direction, flags that came in, status, gRPC status if it is gRPC.
+type Request = (&'static str, Direction, &'static str, &'static str, Option<&'static str>);
+
+/// What every request costs: its headers, which listener, our context.
+const START: &[&str] = &[
+    "request_headers: get_header_map_pairs",
+    "request_headers: get_property xds.listener_direction",
+    "request_headers: replace_header_map_value traceparent",
+    "response_headers: get_header_map_pairs",
+];
+const INBOUND: &[&str] = &["response_headers: get_shared_data io.sidespan.mark.736"];
+const OUTBOUND: &[&str] = &["response_headers: get_property upstream.request_attempt_count"];
+const SIGNAL: &[&str] = &["response_headers: add_header_map_value server-timing"];
+const MARK: &[&str] =
+    &["get_current_time_nanoseconds", "get_shared_data io.sidespan.mark.736", "set_shared_data io.sidespan.mark.736"];
+/// The trailers, of gRPC only.
+const TRAILERS: &[&str] = &["log: get_header_map_pairs"];
+const END: &[&str] = &["log: get_property response.flags"];
+/// What a span is made of, once it is kept: was our context changed, and attributes.
+const SPAN: &[&str] = &[
+    "log: get_header_map_pairs",
+    "log: get_property filter_state.PEER.NAMESPACE",
+    "log: get_property filter_state.PEER.WORKLOAD_NAME",
+    "log: get_property request.duration",
+    "log: get_property request.protocol",
+    "log: get_property request.size",
+    "log: get_property request.time",
+    "log: get_property response.code_details",
+    "log: get_property response.size",
+    "log: get_property upstream.address",
+    "log: get_property xds.cluster_name",
+    "log: get_property xds.route_name",
+];
+const SERVER: &[&str] = &["log: get_property connection.uri_san_peer_certificate", "log: get_property source.address"];
+const CLIENT: &[&str] = &["log: get_property upstream.uri_san_peer_certificate"];
+/// `grpc-message`, of a gRPC error only.
+const MESSAGE: &[&str] = &["log: get_header_map_pairs"];
+
+#[test]
+fn a_request_costs_exactly_these_host_calls() {
+    use Direction::{Inbound, Outbound};
+    let at = |callback: &str| MARK.iter().map(|call| format!("{callback}: {call}")).collect::<Vec<_>>();
+    let (early, late) = (at("response_headers"), at("log"));
+    let early = &*early.iter().map(String::as_str).collect::<Vec<_>>();
+    let late = &*late.iter().map(String::as_str).collect::<Vec<_>>();
+    let table: &[(&str, Request, usize, &[&[&str]])] = &[
+        ("unsampled success", (ERRORS_ONLY, Inbound, "00", "200", None), 6, &[START, INBOUND, END]),
+        ("unsampled success", (ERRORS_ONLY, Outbound, "00", "200", None), 6, &[START, OUTBOUND, END]),
+        ("the same, gRPC", (ERRORS_ONLY, Inbound, "00", "200", Some("0")), 7, &[START, INBOUND, TRAILERS, END]),
+        ("the same, gRPC", (ERRORS_ONLY, Outbound, "00", "200", Some("0")), 7, &[START, OUTBOUND, TRAILERS, END]),
+        ("sampled", (KEEP_ALL, Inbound, "01", "200", None), 20, &[START, INBOUND, END, SPAN, SERVER]),
+        ("sampled", (KEEP_ALL, Outbound, "01", "200", None), 19, &[START, OUTBOUND, END, SPAN, CLIENT]),
+        ("late kept", (ERRORS_ONLY, Inbound, "00", "503", None), 21, &[START, INBOUND, SIGNAL, END, SPAN, SERVER]),
+        ("late kept", (ERRORS_ONLY, Outbound, "00", "503", None), 22, &[START, OUTBOUND, early, END, SPAN, CLIENT]),
+        (
+            "late kept, by its trailers",
+            (ERRORS_ONLY, Inbound, "00", "200", Some("13")),
+            22,
+            &[START, INBOUND, TRAILERS, END, SPAN, SERVER, MESSAGE],
+        ),
+        (
+            "late kept, by its trailers",
+            (ERRORS_ONLY, Outbound, "00", "200", Some("13")),
+            24,
+            &[START, OUTBOUND, TRAILERS, END, late, SPAN, CLIENT, MESSAGE],
+        ),
+    ];
+    for (what, request, total, expected) in table {
+        let calls = of_one_request(*request);
+        let mut seen: Vec<_> = calls.iter().map(line).collect();
+        let mut expected = expected.concat();
+        seen.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(seen, expected, "{what} {request:?}");
+        assert_eq!(calls.total(), *total, "{what} {request:?}");
+    }
+}
+
+fn line(call: &super::engine::Call) -> String {
+    let callback = call.callback.trim_start_matches("on_");
+    let function = call.function.trim_start_matches("proxy_");
+    let detail = call.detail.replace("upstream_peer", "PEER").replace("downstream_peer", "PEER");
+    format!("{callback}: {function} {detail}").trim_end().to_owned()
+}
+
+/// The host calls of one request, after the first has warmed everything up.
+fn of_one_request((configuration, direction, flags, status, grpc): Request) -> Calls {
+    let mut world = World::new(configuration);
+    for _ in 0..2 {
+        world.tick_after(FLUSH);
+        world.respond_all(200);
+        world.forget_calls();
+        let request = traced(flags);
+        let stream = match grpc {
+            Some(_) => world.request(direction, request.with("content-type", "application/grpc")),
+            None => world.request(direction, request),
+        };
+        stream.response(&[(":status", status)]);
+        if let Some(code) = grpc {
+            stream.trailers(&[("grpc-status", code)]);
+        }
+        stream.finish(EndFacts::default());
+    }
+    world.calls()
+}
+
 #[test]
 fn no_request_makes_a_call_that_can_wait_for_the_tick() {
     for (configuration, status) in [(ERRORS_ONLY, "200"), (KEEP_ALL, "200"), (ERRORS_ONLY, "503")] {
         for direction in [Direction::Inbound, Direction::Outbound] {
-            let calls = of_one_request(configuration, direction, "00", status);
+            let calls = of_one_request((configuration, direction, "00", status, None));
             for function in ["proxy_increment_metric", "proxy_record_metric", "proxy_http_call", "proxy_define_metric"]
             {
                 assert_eq!(all(&calls, function), 0, "{function}\n{}", calls.table());
@@ -55,7 +147,7 @@ fn nothing_is_asked_twice() {
         [(ERRORS_ONLY, "00", "200"), (KEEP_ALL, "01", "200"), (ERRORS_ONLY, "00", "503")]
     {
         for direction in [Direction::Inbound, Direction::Outbound] {
-            let calls = of_one_request(configuration, direction, flags, status);
+            let calls = of_one_request((configuration, direction, flags, status, None));
             let mut asked: Vec<_> =
                 calls.iter().map(|call| (call.callback, call.function, call.detail.clone())).collect();
             asked.retain(|(_, function, _)| ["proxy_get_property", "proxy_get_shared_data"].contains(function));

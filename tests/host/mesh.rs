@@ -31,8 +31,19 @@ const COPIED: &[&str] = &[
 ];
 
 type Job = Box<dyn FnOnce(&mut World) + Send>;
-/// An application: sees a request, may call others, answers a status; 0 is a reset of the connection.
-pub type App = Box<dyn Fn(&Hop<'_>) -> u16>;
+/// An application: sees a request, may call others, answers.
+pub type App = Box<dyn Fn(&Hop<'_>) -> Answer>;
+
+/// What an application answers. A number is an HTTP status; 0 is a reset of the connection.
+#[derive(Clone, Copy, Debug)]
+pub enum Answer {
+    /// An HTTP status.
+    Http(u16),
+    /// 200, and a gRPC status in trailers.
+    Grpc(u32),
+    /// 200, and a gRPC status in headers; no trailers.
+    TrailersOnly(u32),
+}
 
 /// One worker of one Envoy: a thread, because a thread is a VM.
 struct Worker(Sender<Job>);
@@ -67,6 +78,8 @@ pub struct Reply {
     pub status: u16,
     /// Its headers.
     pub headers: HeaderMap,
+    /// Its trailers; empty if it has none.
+    pub trailers: HeaderMap,
 }
 
 // === impl Worker ===
@@ -108,6 +121,9 @@ impl Worker {
             if reply.status != 0 {
                 stream.response(reply.headers);
             }
+            if reply.trailers.len() > 0 {
+                stream.trailers(reply.trailers);
+            }
             stream.finish(facts).1.unwrap_or_default()
         })
     }
@@ -125,13 +141,13 @@ impl Mesh {
     pub fn with_filter(initialize: fn(), configuration: &str) -> Self {
         let configuration = configuration.to_owned();
         let mut mesh = Self { clock: Clock::default(), initialize, configuration, pods: BTreeMap::new() };
-        mesh.add("gateway", "router", Box::new(|_| 404));
+        mesh.add("gateway", "router", Box::new(|_| Answer::Http(404)));
         mesh
     }
 
     /// A service with its sidecar.
-    pub fn service(mut self, name: &'static str, app: impl Fn(&Hop<'_>) -> u16 + 'static) -> Self {
-        self.add(name, "sidecar", Box::new(app));
+    pub fn service<A: Into<Answer>>(mut self, name: &'static str, app: impl Fn(&Hop<'_>) -> A + 'static) -> Self {
+        self.add(name, "sidecar", Box::new(move |hop| app(hop).into()));
         self
     }
 
@@ -153,6 +169,7 @@ impl Mesh {
     /// A request leaves through a sidecar or gateway; a failing answer is retried by Envoy, which shows the last one only.
     fn exchange(&self, caller: &Pod, service: &str, headers: HeaderMap, attempts: u64) -> Reply {
         let start = self.step();
+        let grpc = headers.text("content-type").is_some_and(|kind| kind == "application/grpc");
         let (stream, upstream) = caller.outbound.request(Direction::Outbound, headers);
         let mut made = 0;
         let reply = loop {
@@ -165,11 +182,12 @@ impl Mesh {
         let facts = EndFacts { attempts: made, ..EndFacts::default() }.after(self.since(start));
         let (reply, facts) = match reply.status {
             // What Envoy answers for a connection that broke: a local reply, which passes the filter.
-            0 => (Reply::of(503), EndFacts { flags: 1 << 6, ..facts }),
+            0 if grpc => (Reply::of(Answer::TrailersOnly(14)), EndFacts { flags: 1 << 6, ..facts }),
+            0 => (Reply::of(Answer::Http(503)), EndFacts { flags: 1 << 6, ..facts }),
             _ => (reply, facts),
         };
-        let status = reply.status;
-        Reply { status, headers: caller.outbound.respond(stream, reply, facts) }
+        let (status, trailers) = (reply.status, reply.trailers.clone());
+        Reply { status, headers: caller.outbound.respond(stream, reply, facts), trailers }
     }
 
     /// A request arrives at a sidecar, and its application answers.
@@ -177,11 +195,12 @@ impl Mesh {
         let start = self.step();
         let pod = &self.pods[service];
         let (stream, headers) = pod.inbound.request(Direction::Inbound, headers);
-        let status = (pod.app)(&Hop { mesh: self, pod, headers });
+        let reply = Reply::of((pod.app)(&Hop { mesh: self, pod, headers }));
         self.step();
+        let (status, trailers) = (reply.status, reply.trailers.clone());
         let facts = if status == 0 { EndFacts::reset() } else { EndFacts::default() };
-        let headers = pod.inbound.respond(stream, Reply::of(status), facts.after(self.since(start)));
-        Reply { status, headers }
+        let headers = pod.inbound.respond(stream, reply, facts.after(self.since(start)));
+        Reply { status, headers, trailers }
     }
 
     fn step(&self) -> u64 {
@@ -233,6 +252,13 @@ impl Hop<'_> {
         self.mesh.exchange(self.pod, service, self.copied(), attempts).status
     }
 
+    /// The same by gRPC; answers the gRPC status.
+    pub fn call_grpc(&self, service: &str) -> u32 {
+        let reply = self.call_with(service, self.copied().with("content-type", "application/grpc"));
+        let status = reply.headers.text("grpc-status").or_else(|| reply.trailers.text("grpc-status"));
+        status.map_or(2, |status| status.parse().expect("a number"))
+    }
+
     /// Calls another service with these headers.
     pub fn call_with(&self, service: &str, headers: HeaderMap) -> Reply {
         self.mesh.exchange(self.pod, service, headers, 1)
@@ -246,10 +272,26 @@ impl Hop<'_> {
     }
 }
 
-// === impl Reply ===
+// === impl Answer, Reply ===
+
+impl From<u16> for Answer {
+    fn from(status: u16) -> Self {
+        Self::Http(status)
+    }
+}
 
 impl Reply {
-    fn of(status: u16) -> Self {
-        Self { status, headers: HeaderMap::from(&[(":status", status.to_string().as_str()), ("content-length", "0")]) }
+    fn of(answer: Answer) -> Self {
+        let none = HeaderMap::default();
+        let grpc = HeaderMap::from(&[(":status", "200"), ("content-type", "application/grpc")]);
+        let status = |code: u32| HeaderMap::from(&[("grpc-status", code.to_string().as_str())]);
+        let (code, headers, trailers) = match answer {
+            Answer::Http(code) => {
+                (code, HeaderMap::from(&[(":status", code.to_string().as_str()), ("content-length", "0")]), none)
+            }
+            Answer::Grpc(code) => (200, grpc, status(code)),
+            Answer::TrailersOnly(code) => (200, grpc.with("grpc-status", code.to_string()), none),
+        };
+        Self { status: code, headers, trailers }
     }
 }

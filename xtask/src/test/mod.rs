@@ -5,8 +5,8 @@ mod programs;
 mod run;
 
 use crate::build::{build, cargo};
-use crate::envoy;
 use crate::steps::Steps;
+use crate::{collector, envoy};
 use anyhow::{Result, bail};
 use programs::Program;
 use run::Tally;
@@ -27,6 +27,9 @@ pub struct Arguments {
     /// Leave out the tests that need a real Envoy and the module
     #[arg(long)]
     no_envoy: bool,
+    /// Leave out the tests with a real OpenTelemetry Collector, which need Go
+    #[arg(long)]
+    no_collector: bool,
     /// Envoy to test with, such as 1.36.4 (see `cargo xtask envoy --help`)
     #[arg(long = "envoy", value_name = "V", conflicts_with = "no_envoy")]
     envoy_version: Option<String>,
@@ -37,11 +40,15 @@ pub struct Arguments {
 
 /// Prepares, runs every kind of test even if one fails, prints a summary.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let mut steps = Steps::new(if arguments.no_envoy { 3 } else { 6 });
+    let with_collector = !arguments.no_envoy && !arguments.no_collector;
+    let mut steps = Steps::new(if arguments.no_envoy { 3 } else { 6 + usize::from(with_collector) });
     let mut session = Session::new(arguments);
     if !arguments.no_envoy {
         session.module = Some(steps.step("build the module", build)?);
         session.envoy = Some(steps.step("provide an Envoy", || session.provide_envoy())?);
+    }
+    if with_collector {
+        session.collector = Some(steps.step("provide an OpenTelemetry Collector", collector::provide)?);
     }
     let programs = steps.step("compile the tests", programs::compile)?;
     let (envoy, native): (Vec<_>, Vec<_>) = programs.into_iter().partition(Program::needs_envoy);
@@ -58,6 +65,7 @@ struct Session<'a> {
     arguments: &'a Arguments,
     module: Option<PathBuf>,
     envoy: Option<PathBuf>,
+    collector: Option<PathBuf>,
     /// Tells the processes of this run from all others.
     mark: String,
     tally: Tally,
@@ -70,7 +78,15 @@ struct Session<'a> {
 impl<'a> Session<'a> {
     fn new(arguments: &'a Arguments) -> Self {
         let mark = std::process::id().to_string();
-        Self { arguments, module: None, envoy: None, mark, tally: Tally::default(), failures: Vec::new() }
+        Self {
+            arguments,
+            module: None,
+            envoy: None,
+            collector: None,
+            mark,
+            tally: Tally::default(),
+            failures: Vec::new(),
+        }
     }
 
     fn provide_envoy(&self) -> Result<PathBuf> {
@@ -87,6 +103,9 @@ impl<'a> Session<'a> {
             println!("--- {}", program.label);
             let mut command = program.command();
             command.args(&self.arguments.filter);
+            if self.arguments.no_collector && program.needs_envoy() {
+                command.args(["--skip", "collector::"]);
+            }
             self.run_one(command, &program.label)
         })
     }
@@ -106,6 +125,7 @@ impl<'a> Session<'a> {
         command.env(leftovers::MARK, &self.mark);
         command.envs(self.module.as_ref().map(|path| ("SIDESPAN_WASM", path)));
         command.envs(self.envoy.as_ref().map(|path| ("ENVOY_BIN", path)));
+        command.envs(self.collector.as_ref().map(|path| ("COLLECTOR_BIN", path)));
         let outcome = run::run(&mut command, &mut self.tally, || leftovers::end(&self.mark))?;
         if !outcome.left_running.is_empty() {
             println!("warning: {label} left these running, now ended: {}", outcome.left_running.join(", "));

@@ -1,0 +1,132 @@
+//! The documentation is as true as the code: configuration and what the command prints.
+
+use serde_json::Value;
+use sidespan_cli::check::{Outcome, Severity};
+use sidespan_cli::{schema::schema, yaml};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
+}
+
+/// The README and every page below `docs/`, by their names.
+fn pages() -> Vec<(String, String)> {
+    let docs = fs::read_dir(root().join("docs")).expect("a folder").map(|entry| entry.expect("an entry").path());
+    let mut files: Vec<_> = docs.chain([root().join("README.md")]).collect();
+    files.retain(|file| file.extension().is_some_and(|end| end == "md"));
+    files.sort();
+    files.iter().map(|file| (file.display().to_string(), fs::read_to_string(file).expect("readable"))).collect()
+}
+
+/// The contents of blocks between "```language" and "```".
+fn blocks<'t>(text: &'t str, language: &str) -> Vec<&'t str> {
+    let open = format!("```{language}\n");
+    text.split(open.as_str()).skip(1).filter_map(|rest| rest.split("```").next()).collect()
+}
+
+#[test]
+fn every_configuration_in_the_documentation_passes_the_check() {
+    let schema = schema(false);
+    let keys = schema["properties"].as_object().expect("an object");
+    let mut checked = 0;
+    for (page, text) in pages() {
+        for block in blocks(&text, "yaml") {
+            let documents = yaml::read(block).unwrap_or_else(|broken| panic!("{page}: {}\n{block}", broken.problem));
+            let config =
+                |value: &Value| value.as_object().is_some_and(|it| it.keys().any(|key| keys.contains_key(key)));
+            if !documents.iter().any(|it| config(&it.value) || it.value["kind"] == "WasmPlugin") {
+                continue;
+            }
+            let mut outcome = Outcome::default();
+            outcome.check_text(&page, block);
+            let errors = outcome.findings.iter().filter(|finding| finding.severity == Severity::Error);
+            assert_eq!(errors.collect::<Vec<_>>(), Vec::<&_>::new(), "{page}\n{block}");
+            checked += 1;
+        }
+    }
+    assert!(checked >= 4, "only {checked} configurations found");
+}
+
+#[test]
+fn the_page_on_configuration_has_every_key_and_no_other() {
+    let text = fs::read_to_string(root().join("docs/configuration.md")).expect("readable");
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    let named: BTreeSet<String> = rows.map(str::to_owned).collect();
+    let schema = schema(false);
+    let mut known = BTreeMap::new();
+    collect(&schema, &schema, "Config", "", &mut known);
+    let paths: BTreeSet<&String> = known.values().flatten().collect();
+    let invented: Vec<_> = named.iter().filter(|name| !paths.contains(name)).collect();
+    // What stands in several places is explained in one; sections are headings.
+    let heading = |path: &String| text.contains(&format!("\n## `{path}`\n"));
+    let missing: Vec<_> =
+        known.values().filter(|paths| !paths.iter().any(|it| named.contains(it) || heading(it))).collect();
+    assert!(missing.is_empty() && invented.is_empty(), "missing: {missing:#?}\ninvented: {invented:#?}");
+    assert!(known.len() > 60, "{}", known.len());
+}
+
+/// Each key of each type, with the dotted paths that lead to it: `a.b`, `a[].b` in lists, `a.<name>.b` in maps.
+fn collect(schema: &Value, at: &Value, of: &str, path: &str, keys: &mut BTreeMap<(String, String), Vec<String>>) {
+    if let Some(name) = at["$ref"].as_str().and_then(|name| name.rsplit('/').next()) {
+        return collect(schema, &schema["$defs"][name], name, path, keys);
+    }
+    for choice in ["anyOf", "oneOf"].iter().filter_map(|key| at[key].as_array()).flatten() {
+        collect(schema, choice, of, path, keys);
+    }
+    for (key, property) in at["properties"].as_object().into_iter().flatten().filter(|(_, it)| it.is_object()) {
+        let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        keys.entry((of.to_owned(), key.clone())).or_default().push(path.clone());
+        collect(schema, property, of, &path, keys);
+    }
+    collect_inner(schema, &at["items"], of, &format!("{path}[]"), keys);
+    collect_inner(schema, &at["additionalProperties"], of, &format!("{path}.<name>"), keys);
+}
+
+fn collect_inner(schema: &Value, at: &Value, of: &str, path: &str, keys: &mut BTreeMap<(String, String), Vec<String>>) {
+    if at.is_object() {
+        collect(schema, at, of, path, keys);
+    }
+}
+
+#[test]
+fn commands_in_the_documentation_print_what_it_says() {
+    let mut run = 0;
+    for (page, text) in pages() {
+        for block in blocks(&text, "console") {
+            for part in block.strip_prefix("$ ").unwrap_or_else(|| panic!("{page}: {block}")).split("\n$ ") {
+                // A command goes on after a pipe.
+                let ends = part.match_indices('\n').find(|(at, _)| !part[..*at].ends_with('|'));
+                let (command, expected) = part.split_at(ends.map_or(part.len(), |(at, _)| at));
+                assert_eq!(without_chance(&output(command)), without_chance(expected.trim()), "{page}: {command}");
+                run += 1;
+            }
+        }
+    }
+    assert!(run >= 2, "only {run} commands found");
+}
+
+/// What a shell prints that knows `sidespan`, without what goes to standard error.
+fn output(command: &str) -> String {
+    let binary = Path::new(env!("CARGO_BIN_EXE_sidespan"));
+    let path = std::env::var("PATH").unwrap_or_default();
+    let path = format!("{}:{path}", binary.parent().expect("a folder").display());
+    let output =
+        Command::new("sh").args(["-c", command]).env("PATH", path).current_dir(root()).output().expect("a shell");
+    String::from_utf8(output.stdout).expect("text").trim().to_owned()
+}
+
+/// Ids of spans and times differ from run to run: words of 16 hex digits and of 19 digits become `#`.
+fn without_chance(text: &str) -> String {
+    let mut out = String::new();
+    for word in text.split_inclusive(|c: char| !c.is_ascii_alphanumeric()) {
+        let bare = word.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
+        let id = bare.len() == 16 && bare.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let time = bare.len() == 19 && bare.bytes().all(|byte| byte.is_ascii_digit());
+        out.push_str(if id || time { "#" } else { bare });
+        out.push_str(&word[bare.len()..]);
+    }
+    out
+}

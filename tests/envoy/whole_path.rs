@@ -1,0 +1,146 @@
+//! For every failing request all spans from the gateway to the failing hop, and nothing of the other unsampled requests:
+//! three services behind an ingress gateway, one Envoy process each, 1 % sampled at the head.
+
+use crate::paths::{
+    FAILED, Hop, MASKED, ONE_PERCENT, Paths, SAMPLED, assert_path, borrowed, config, hops, is_head_sampled, outline,
+    request_headers, threshold, timings, trace_of, weight,
+};
+use serde_json::json;
+use sidespan_harness::Result;
+use sidespan_harness::client::{Reply, fire};
+use sidespan_harness::mesh::{Action, Exchange, Plan};
+use std::collections::BTreeSet;
+
+const REQUESTS: usize = 2_000;
+/// What the applications answer anyway, and what must arrive as it was sent, comma in quotes and all.
+const BACKEND: &str = r#"db;dur=53.2 , cache;desc="Cache, Read";dur=23.2"#;
+const SECOND: &str = "queue;dur=1";
+/// A quote that does not end must hide nothing behind it.
+const DATABASE: &str = r#"sql;desc="a \" quote"#;
+/// A signal of our form, for a trace that nobody here has.
+const FORGED: &str = "trace;desc=00-ffffffffffffffffffffffffffffffff-b7ad6b7169203331-01;th=0";
+
+/// 3 % fail at the database, half of them hidden by the backend.
+fn plan(case: usize) -> Plan {
+    match (case % 100 < 3, (case / 100 + case) % 2 == 0) {
+        (false, _) => Plan::new(),
+        (true, false) => Plan::new().with("database", Action::Status(503)),
+        (true, true) => Plan::new().with("database", Action::Status(503)).with("backend", Action::Mask),
+    }
+}
+
+/// What must be exported of a request.
+fn expected(plan: &Plan, trace_id: &str) -> Vec<Hop> {
+    let fails = plan.actions("database").next().is_some();
+    match (fails, plan.actions("backend").next().is_some()) {
+        (true, false) => hops(FAILED, "0"),
+        (true, true) => hops(MASKED, "0"),
+        _ if is_head_sampled(trace_id) => hops(SAMPLED, ONE_PERCENT),
+        _ => Vec::new(),
+    }
+}
+
+async fn send(paths: &Paths, client: &sidespan_harness::client::Client, case: usize) -> Result<Reply> {
+    let mut answers =
+        vec![("backend", BACKEND), ("backend", SECOND), ("database", DATABASE), ("frontend", "total;dur=7")];
+    if case % 7 == 0 {
+        answers.push(("backend", FORGED));
+    }
+    let mut headers = request_headers(&case.to_string(), &plan(case), &answers);
+    if case % 5 == 0 {
+        headers.push(("server-timing", FORGED.to_owned()));
+    }
+    client.get(paths.mesh.host(), "/shop", &borrowed(&headers)).await
+}
+
+/// No application and no client sees a signal, and what the next application said arrives byte for byte.
+fn assert_no_signal(exchange: &Exchange, expected: &[&str]) {
+    for call in &exchange.calls {
+        let answer = call.answer.iter().map(|(name, value)| (name.as_str(), value.as_ref()));
+        assert_eq!(timings(answer), expected, "{} saw {:?}", exchange.application, call.answer);
+        assert!(call.answer.iter().all(|(name, _)| name != "traceresponse"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_failing_request_has_its_whole_path_and_no_other_unsampled_one_a_span() -> Result<()> {
+    let mut paths = Paths::start(&config(json!({})), |builder| builder).await?;
+    let client = paths.mesh.client();
+    let replies = fire(REQUESTS, 8, |case| send(&paths, &client, case)).await;
+    for (case, reply) in replies.into_iter().enumerate() {
+        let (reply, plan) = (reply?, plan(case));
+        let fails = plan.actions("database").next().is_some() && plan.actions("backend").next().is_none();
+        assert_eq!(reply.status, if fails { 500 } else { 200 }, "case {case}");
+        let seen = timings(reply.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())));
+        assert_eq!(seen, ["total;dur=7"], "case {case}: the client sees what the first application said");
+    }
+
+    let traces = paths.traces(REQUESTS as u64).await?;
+    let cases = paths.cases()?;
+    assert_eq!(cases.len(), REQUESTS);
+    let (mut failing, mut sampled, mut known) = (0, 0, BTreeSet::new());
+    for (case, exchange) in &cases {
+        let (trace, plan) = (trace_of(exchange)?, plan(case.parse()?));
+        known.insert(trace.to_owned());
+        let (head, flags, state) = match is_head_sampled(trace) {
+            true => (true, "03", Some(format!("ot=th:{ONE_PERCENT}"))),
+            false => (false, "02", None),
+        };
+        let spans = traces.get(trace).map(Vec::as_slice).unwrap_or_default();
+        assert_path(&format!("case {case}"), spans, &expected(&plan, trace), "");
+        if let [_, inbound, ..] = spans_in_order(spans).as_slice() {
+            let sent = format!("00-{trace}-{inbound}-{flags}");
+            assert_eq!(exchange.received.header("traceparent"), Some(sent.as_str()), "case {case}");
+        }
+        assert_eq!(exchange.received.header("tracestate"), state.as_deref(), "case {case}: decided once, at the head");
+        failing += usize::from(plan.actions("database").next().is_some());
+        sampled += usize::from(head);
+    }
+    let strangers: Vec<_> = traces.iter().filter(|(trace, _)| !known.contains(*trace)).collect();
+    assert!(strangers.is_empty(), "{strangers:#?}");
+    assert_eq!(failing, REQUESTS * 3 / 100);
+    println!("{sampled} of {REQUESTS} sampled by the head");
+
+    // Counts made from spans are the true ones.
+    let databases =
+        traces.values().flatten().filter(|span| span.service() == "database" && span.text("error.type").is_some());
+    assert!((databases.map(weight).sum::<f64>() - failing as f64).abs() < 1e-9);
+    let roots = traces.values().flatten().filter(|span| span.is_root() && threshold(span) == Some("0"));
+    assert!((roots.map(weight).sum::<f64>() - failing as f64).abs() < 1e-9);
+
+    for exchange in paths.mesh.exchanges("frontend")? {
+        assert_no_signal(&exchange, &[BACKEND, SECOND]);
+    }
+    for exchange in paths.mesh.exchanges("backend")? {
+        assert_no_signal(&exchange, &[DATABASE]);
+    }
+
+    let failing = failing as u64;
+    for (metric, expected) in [
+        ("signals_sent", 3 * failing),
+        ("signals_received", 3 * failing),
+        ("marks_written", 2 * failing),
+        ("marks_found", 2 * failing),
+        ("kept_error", 6 * failing / 2 + 2 * failing / 2),
+        ("kept_marked", 4 * failing / 2),
+        ("capped", 0),
+        ("host_errors", 0),
+        ("propagation_overwritten", 0),
+    ] {
+        assert_eq!(paths.total(metric).await?, expected, "{metric}");
+    }
+    paths.mesh.assert_no_trap();
+    paths.mesh.quit().await
+}
+
+/// Span ids from the root down.
+fn spans_in_order(spans: &[sidespan_harness::ReceivedSpan]) -> Vec<&str> {
+    let mut out = Vec::new();
+    let mut parent = "";
+    while let Some(span) = spans.iter().find(|span| span.parent_span_id == parent) {
+        out.push(span.span_id.as_str());
+        parent = &span.span_id;
+    }
+    assert_eq!(out.len(), spans.len(), "{:#?}", outline(spans));
+    out
+}

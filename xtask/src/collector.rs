@@ -1,0 +1,28 @@
+//! `cargo xtask collector`: the path on standard output, everything else on standard error.
+
+use crate::steps::Elapsed;
+use anyhow::Result;
+use sidespan_harness::provide::{self, CollectorProgress};
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// Prints the path.
+pub fn run() -> Result<()> {
+    println!("{}", provide()?.display());
+    Ok(())
+}
+
+/// Provides a collector and says what takes time.
+pub fn provide() -> Result<PathBuf> {
+    let begin = Instant::now();
+    let path = provide::collector_binary(|progress| match progress {
+        CollectorProgress::Waiting => eprintln!("waiting for another process that builds the collector ..."),
+        CollectorProgress::Building => {
+            eprintln!("building an OpenTelemetry Collector from its Go modules; this takes some minutes, once ...");
+        }
+    })?;
+    if begin.elapsed().as_secs() > 0 {
+        eprintln!("the collector was ready after {}", Elapsed(begin.elapsed()));
+    }
+    Ok(path)
+}

@@ -1,0 +1,163 @@
+//! The mesh of the demo: a gateway and three services, each Envoy a process of its own, and a receiver for their spans.
+
+use super::hop::{self, Hop};
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use sidespan_harness::bootstrap::{Cluster, Wasm};
+use sidespan_harness::mesh::{Forwarding, Mesh, Service};
+use sidespan_harness::{Envoy, Receiver};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+/// Everything that runs.
+pub struct Stage {
+    /// The processes and applications.
+    pub mesh: Mesh,
+    /// Where spans arrive.
+    pub receiver: Receiver,
+}
+
+/// How the filter finds the receiver.
+#[derive(Debug, PartialEq, Eq)]
+struct Collector {
+    /// The Envoy cluster that the configuration names.
+    cluster: String,
+    http2: bool,
+}
+
+// === impl Stage ===
+
+impl Stage {
+    /// Starts everything, the filter with `config` on every listener.
+    pub async fn start(envoy: &Path, module: &Path, config: &Value) -> Result<Self> {
+        let collector = Collector::of(config)?;
+        let receiver = Receiver::start().await?;
+        let cluster = Cluster::new(&collector.cluster, receiver.port());
+        let filter = Wasm::new(module).root_id("sidespan").configuration(config);
+        let milliseconds = Duration::from_millis;
+        // The frontend is an application with an OpenTelemetry SDK, the backend one from the days of Zipkin.
+        let frontend = Service::new("frontend", "shop").calls("backend", "/api/stock/4711").forwards(Forwarding::W3c);
+        let backend = Service::new("backend", "shop").calls("database", "/query/stock").forwards(Forwarding::B3);
+        let mesh = Mesh::builder()
+            .gateway(hop::GATEWAY, "frontend")
+            .service(frontend.works_for(milliseconds(2)))
+            .service(backend.works_for(milliseconds(3)))
+            .service(Service::new("database", "data").works_for(milliseconds(4)))
+            .filter(filter)
+            .cluster(if collector.http2 { cluster.http2() } else { cluster })
+            .access_log(&hop::access_log_format())
+            .bootstraps(|owner, bootstrap| {
+                println!("    {owner}");
+                bootstrap
+            })
+            .start(envoy)
+            .await?;
+        let stage = Self { mesh, receiver };
+        stage.refuse_unusable_configuration()?;
+        Ok(stage)
+    }
+
+    /// The Envoy that a hop belongs to.
+    pub fn envoy(&self, hop: Hop) -> Result<&Envoy> {
+        match hop.service() {
+            hop::GATEWAY => self.mesh.gateway().context("the mesh has a gateway"),
+            service => self.mesh.sidecar(service),
+        }
+    }
+
+    /// Sums of the filter's counters and gauges over all Envoys, by name.
+    pub async fn metrics(&self) -> Result<BTreeMap<String, u64>> {
+        let mut sums = BTreeMap::new();
+        for (name, envoy) in self.mesh.envoys() {
+            for (metric, value) in envoy.stats().await.with_context(|| format!("metrics of the Envoy of {name}"))? {
+                if let Some(metric) = metric.strip_prefix("wasmcustom.") {
+                    *sums.entry(metric.to_owned()).or_default() += value;
+                }
+            }
+        }
+        Ok(sums)
+    }
+
+    /// What a trapped VM left in the logs.
+    pub fn traps(&self) -> Vec<String> {
+        let of = |(name, envoy): (&str, &Envoy)| -> Vec<String> {
+            envoy.traps().iter().map(|line| format!("{name}: {line}")).collect()
+        };
+        self.mesh.envoys().flat_map(of).collect()
+    }
+
+    /// What the filter warned of, each warning once.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings: Vec<String> =
+            self.mesh.envoys().flat_map(|(_, envoy)| said(envoy, "pluginConfig: ")).collect();
+        warnings.sort_unstable();
+        warnings.dedup();
+        warnings
+    }
+
+    /// The filter lets traffic pass untouched then, which would make a dull demo.
+    fn refuse_unusable_configuration(&self) -> Result<()> {
+        let refused = self.mesh.envoys().find_map(|(_, envoy)| said(envoy, "pluginConfig is not usable").pop());
+        let Some(line) = refused else { return Ok(()) };
+        // Between the words and the problems stands what the filter does meanwhile.
+        bail!(
+            "the filter refuses the configuration: {}",
+            line.split_once(": ").map_or(&*line, |(_, problems)| problems)
+        )
+    }
+}
+
+/// What follows `words` in lines of the log that hold them.
+fn said(envoy: &Envoy, words: &str) -> Vec<String> {
+    let log = envoy.log();
+    log.lines()
+        .filter_map(|line| line.split_once(words))
+        .map(|(_, rest)| rest.trim_start_matches(", ").to_owned())
+        .collect()
+}
+
+// === impl Collector ===
+
+impl Collector {
+    /// The demo answers to whatever name the configuration exports to, so that a production configuration can be tried.
+    fn of(config: &Value) -> Result<Self> {
+        let otlp = &config["exporter"]["otlp"];
+        if !otlp.is_object() {
+            bail!(
+                "the configuration has no exporter.otlp: the demo has no spans to show (see xtask/src/demo/config.json)"
+            );
+        }
+        let http2 = otlp["protocol"] == "grpc";
+        let port = otlp["port"].as_u64().unwrap_or(if http2 { 4317 } else { 4318 });
+        let cluster = match (otlp["cluster"].as_str(), otlp["service"].as_str()) {
+            (Some(cluster), _) => cluster.to_owned(),
+            (None, Some(service)) => format!("outbound|{port}||{service}"),
+            (None, None) => bail!("exporter.otlp names neither a service nor a cluster"),
+        };
+        Ok(Self { cluster, http2 })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_receiver_answers_to_the_name_that_the_configuration_exports_to() {
+        let table = [
+            (json!({"service": "otel.obs"}), Some(("outbound|4318||otel.obs", false)), "Istio's name, default port"),
+            (json!({"service": "otel.obs", "port": 80}), Some(("outbound|80||otel.obs", false)), "another port"),
+            (json!({"service": "otel.obs", "protocol": "grpc"}), Some(("outbound|4317||otel.obs", true)), "gRPC"),
+            (json!({"cluster": "collector"}), Some(("collector", false)), "an Envoy cluster"),
+            (json!({}), None, "no name"),
+            (Value::Null, None, "no exporter"),
+        ];
+        for (otlp, expected, why) in table {
+            let found = Collector::of(&json!({"exporter": {"otlp": otlp}})).ok();
+            let found = found.as_ref().map(|found| (found.cluster.as_str(), found.http2));
+            assert_eq!(found, expected, "{why}");
+        }
+    }
+}
