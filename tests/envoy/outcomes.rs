@@ -94,8 +94,8 @@ fn cases() -> Vec<Case> {
         both(Get("/close"), "GET /close", Some(503), ("503", "upstream_reset_before_response_started{connection_termination}")).flags("UC"),
         both(Get("/reset"), "GET /reset", Some(503), ("503", "upstream_reset_before_response_started{connection_termination}")).flags("UC"),
         both(Get("/break"), "GET /break", Some(200), ("UpstreamProtocolError", "upstream_reset_after_response_started{protocol_error}")).flags("UPE"),
-        both(Get("/timeout"), "GET /timeout", Some(504), ("504", "response_timeout")).flags("UT").at_least(200),
-        both(Get("/idle"), "GET /idle", Some(504), ("504", "stream_idle_timeout")).flags("SI").at_least(200),
+        both(Get("/timeout"), "GET /timeout", Some(504), ("504", "response_timeout")).flags("UT").at_least(100),
+        both(Get("/idle"), "GET /idle", Some(504), ("504", "stream_idle_timeout")).flags("SI").at_least(100),
         both(Get("/retries"), "GET /retries", Some(503), ("503", "UpstreamRetryLimitExceeded")).flags("URX"),
         // The client goes away.
         case(LeaveBefore("/never"), "GET /never", None, None, None).flags("DC"),
@@ -111,8 +111,8 @@ fn cases() -> Vec<Case> {
         both(Grpc("/shop.Cart/Internal"), "shop.Cart/Internal", None, ("INTERNAL", "it broke")).grpc("INTERNAL"),
         both(Grpc("/shop.Cart/TrailersOnly"), "shop.Cart/TrailersOnly", None, ("UNAVAILABLE", "no stock")).grpc("UNAVAILABLE"),
         both(Grpc("/shop.Cart/Late"), "shop.Cart/Late", None, ("DEADLINE_EXCEEDED", "too slow")).grpc("DEADLINE_EXCEEDED"),
-        both(Grpc("/shop.Cart/Timeout"), "shop.Cart/Timeout", None, ("UNAVAILABLE", "upstream request timeout")).grpc("UNAVAILABLE").flags("UT").at_least(200),
-        both(Grpc("/shop.Cart/Deadline"), "shop.Cart/Deadline", None, ("DEADLINE_EXCEEDED", "downstream duration timeout")).grpc("DEADLINE_EXCEEDED").at_least(200),
+        both(Grpc("/shop.Cart/Timeout"), "shop.Cart/Timeout", None, ("UNAVAILABLE", "upstream request timeout")).grpc("UNAVAILABLE").flags("UT").at_least(100),
+        both(Grpc("/shop.Cart/Deadline"), "shop.Cart/Deadline", None, ("DEADLINE_EXCEEDED", "downstream duration timeout")).grpc("DEADLINE_EXCEEDED").at_least(100),
         both(Grpc("/shop.Cart/Break"), "shop.Cart/Break", None, ("UpstreamRemoteReset", "upstream_reset_after_response_started{remote_reset}")).flags("UR"),
         both(Grpc("/shop.Cart/Refused"), "shop.Cart/Refused", None, ("UNAVAILABLE", "upstream connect error or disconnect/reset before headers. reset reason: remote connection failure")).grpc("UNAVAILABLE").flags("UF"),
     ]

@@ -90,6 +90,7 @@ pub async fn send(how: How, port: u16, app: &Upstream, traceparent: &str) -> Res
         How::LeaveDuring(path) => {
             let mut connection = RawConnection::connect(port).await?;
             connection.send(&raw("GET", path).to_bytes()).await?;
+            has_come(app, traceparent).await?;
             let _ = tokio::time::timeout(Duration::from_millis(200), connection.read_response(false)).await;
         }
         How::Socket(path) => {
