@@ -1,7 +1,7 @@
 //! The documentation is as true as the code: metrics, log lines, links.
 
 // The lints of the package guard what runs in a proxy; a test may panic.
-#![allow(clippy::panic, clippy::arithmetic_side_effects, clippy::expect_used, clippy::string_slice)]
+#![allow(clippy::arithmetic_side_effects, clippy::expect_used, clippy::panic, clippy::string_slice)]
 
 use sidespan::export::{Counter, Gauge, Histogram};
 use sidespan::otlp::reply::Failure;
