@@ -185,6 +185,9 @@ impl Stream {
         if plan.config.propagation.trust == Trust::Continue && !incoming.links.is_empty() {
             stats.count(Counter::PropagationConflicts);
         }
+        if incoming.invalid {
+            stats.count(Counter::PropagationInvalid);
+        }
         let (policy, rule) = plan.sampler.policy(&facts(&draft, headers));
         if rule.drop || carries_telemetry(&draft, headers) {
             stats.count(Counter::RequestsIgnored);

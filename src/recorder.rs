@@ -114,9 +114,11 @@ impl Recorder {
         }
         self.closes_ns = now_ns.saturating_add(self.window_ns.saturating_mul(9) / 10);
         let Some(exporter) = &mut self.exporter else { return };
+        // They have waited for a window, which is as long as a batch waits: this tick takes them along.
+        let born_ns = now_ns.saturating_sub(self.window_ns);
         for limiter in self.caps.iter_mut().flat_map(|caps| [&mut caps.errors, &mut caps.slow]).flatten() {
             limiter.close(&mut |(encoded, threshold)| {
-                push(exporter, &encoded, threshold, now_ns);
+                push(exporter, &encoded, threshold, born_ns);
             });
             exporter.stats().add(Counter::Capped, limiter.take_capped());
         }

@@ -66,6 +66,21 @@ fn the_page_for_operators_names_every_metric() {
 }
 
 #[test]
+fn every_metric_is_measured_somewhere() {
+    let sources = files("src", &["rs"]).into_iter().filter(|path| !path.ends_with("stats.rs"));
+    let code: String = sources.map(|path| fs::read_to_string(path).expect("readable")).collect();
+    let named = |name: &String| {
+        let ends = |rest: &str| !rest.starts_with(|c: char| c.is_ascii_alphanumeric());
+        code.match_indices(name).any(|(at, _)| ends(&code[at + name.len()..]))
+    };
+    let counters = Counter::ALL.iter().map(|counter| format!("Counter::{counter:?}"));
+    let gauges = Gauge::ALL.iter().map(|gauge| format!("Gauge::{gauge:?}"));
+    let histograms = Histogram::ALL.iter().map(|histogram| format!("Histogram::{histogram:?}"));
+    let idle: Vec<_> = counters.chain(gauges).chain(histograms).filter(|name| !named(name)).collect();
+    assert!(idle.is_empty(), "nobody counts {idle:?}");
+}
+
+#[test]
 fn every_metric_that_is_written_about_exists() {
     let known = metrics();
     let exists = |word: &str| {

@@ -586,9 +586,11 @@ fn what_is_legal_but_doubtful_is_a_warning() {
         (r#"{"sampling": {"randomSamplingPercentage": 5}}"#, &["exporter"]),
         (r#"{"exporter": {"otlp": {"service": "collector", "port": 4318}}}"#, &["exporter.otlp.service"]),
         (
-            r#"{"exporter": {"otlp": {"service": "a.b", "port": 4318, "protocol": "grpc", "compression": "gzip", "path": "/x"}}}"#,
+            r#"{"exporter": {"otlp": {"service": "a.b", "port": 4318, "protocol": "grpc", "compression": "deflate", "path": "/x"}}}"#,
             &["exporter.otlp.path", "exporter.otlp.compression", "exporter.otlp.port"],
         ),
+        (r#"{"exporter": {"otlp": {"service": "a.b", "protocol": "grpc", "compression": "gzip"}}}"#, &[]),
+        (r#"{"exporter": {"otlp": {"service": "a.b", "protocol": "http/json", "compression": "deflate"}}}"#, &[]),
         (r#"{"spans": {"requestHeaders": ["x-ok", "Authorization"]}}"#, &["spans.requestHeaders[1]"]),
         (
             r#"{"exporter": {"otlp": {"cluster": "c"}}, "customTags": {"a": {"responseHeader": {"name": "Set-Cookie"}}}}"#,

@@ -55,9 +55,9 @@ fn check_exporter(exporter: &Exporter, report: &mut Report) {
     if otlp.path != super::Otlp::default().path {
         report.add("exporter.otlp.path", "has no effect with `protocol: grpc`", "leave it out");
     }
-    if otlp.compression != Compression::None {
-        let hint = "Envoy frames gRPC messages itself, uncompressed: use http/protobuf to compress";
-        report.add("exporter.otlp.compression", "has no effect with `protocol: grpc`", hint);
+    if otlp.compression == Compression::Deflate {
+        let hint = "use gzip: a receiver that does not know the compression refuses every call, and spans are dropped";
+        report.add("exporter.otlp.compression", "is not known to most gRPC receivers, the Collector's included", hint);
     }
     if otlp.port == Some(4318) {
         report.add(

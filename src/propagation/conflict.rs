@@ -21,7 +21,8 @@ pub(super) fn read_all(scan: &Scan<'_, '_>, config: &Propagation) -> Incoming {
         match read(format, scan, config) {
             Some(Reading::Context(context)) => with_trace_state |= incoming.meet(context),
             Some(Reading::State(state)) => incoming.instruction = incoming.instruction.or(Some(state)),
-            None => {}
+            // Google's is passed over on purpose where `traceparent` speaks.
+            None => incoming.invalid |= format != Format::Gcp,
         }
     }
     if let Some(winner) = &mut incoming.extracted {
@@ -250,6 +251,27 @@ mod tests {
         for (order, input, expected, why) in table {
             let config = config(order, &[TraceContext], Trust::Continue);
             assert_eq!(incoming(&input.replace("{w3c}", w3c), &config), show(expected), "{why}: {input}");
+        }
+    }
+
+    #[test]
+    fn headers_that_say_nothing_valid_are_noticed_whatever_the_others_say() {
+        use Dialect::*;
+        let table: &[(&str, bool, &str)] = &[
+            ("", false, "nothing"),
+            ("traceparent: 00-{t}-{s}-00", false, "valid"),
+            ("b3: 0", false, "a decision without ids"),
+            ("traceparent: bogus", true, "alone"),
+            ("traceparent: bogus\nb3: {t}-{s}-1", true, "beside a valid one"),
+            ("traceparent: 00-{t}-{s}-00\nb3: {t}-{s}-", true, "behind the one that wins"),
+            ("tracestate: a=1", true, "half of it"),
+            ("uber-trace-id: bogus", false, "a format that is not read"),
+            ("traceparent: 00-{t}-{s}-00\nx-cloud-trace-context: {u}/1", false, "passed over on purpose"),
+        ];
+        for (input, expected, why) in table {
+            let input = show(input);
+            let incoming = extract(&headers(&input), &config(&[TraceContext, B3, Gcp], &[], Trust::Continue));
+            assert_eq!(incoming.invalid, *expected, "{why}");
         }
     }
 

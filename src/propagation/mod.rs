@@ -66,6 +66,8 @@ pub struct Incoming {
     pub extracted: Option<Extracted>,
     /// B3's decision without ids, for the trace that starts here. Only if nothing was extracted and the caller is trusted.
     pub instruction: Option<Sampled>,
+    /// Headers of a format that is read say nothing valid.
+    pub invalid: bool,
     /// Contexts of other traces; with [`Trust::Restart`] first the one that would have been continued.
     pub links: Vec<SpanContext>,
 }

@@ -12,20 +12,26 @@
     reason = "a test that is wrong must fail loudly"
 )]
 
+mod absent;
+mod cap;
 mod collector;
 mod contexts;
 mod dialects;
 mod export;
+mod fate;
+mod feedback;
 mod headers;
 mod hostile;
 mod identity;
 mod ledger;
 mod links;
 mod native;
+mod native_tags;
 mod outcomes;
 mod paths;
 mod protocols;
 mod request;
+mod rules;
 mod shape;
 mod smoke;
 mod spans;
@@ -33,3 +39,8 @@ mod stage;
 mod w3c_suite;
 mod whole_path;
 mod whole_path_variants;
+
+/// As `sidespan check` reads it.
+#[allow(dead_code, reason = "lines of nodes are for messages")]
+#[path = "../../cli/src/yaml.rs"]
+mod yaml;

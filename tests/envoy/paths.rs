@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use sidespan_harness::bootstrap::Cluster;
 use sidespan_harness::mesh::{ANSWER, Exchange, Mesh, MeshBuilder, PLAN, Plan, Service};
 use sidespan_harness::span::Kind;
-use sidespan_harness::{ReceivedSpan, Receiver, Result, envoy_binary, eventually, merge};
+use sidespan_harness::{Envoy, ReceivedSpan, Receiver, Result, envoy_binary, eventually, merge};
 use std::collections::BTreeMap;
 
 use crate::stage::{SOON, filter};
@@ -27,6 +27,7 @@ pub struct Hop {
     pub service: &'static str,
     pub kind: Kind,
     pub reason: &'static str,
+    /// Empty for none.
     pub th: &'static str,
 }
 
@@ -115,26 +116,12 @@ impl Paths {
         Ok(exchanges.into_iter().filter_map(case).collect())
     }
 
-    /// Waits until every span that was built has been exported (or capped), after `requests` requests at each hop, and
-    /// returns the spans by trace. So what is not there then will never come.
+    /// The spans by trace, once there are all of them: `requests` requests were seen at each hop.
     pub async fn traces(&self, requests: u64) -> Result<BTreeMap<String, Vec<ReceivedSpan>>> {
-        eventually("all spans are exported", SOON * 2, async || {
-            let mut exported = 0;
-            for (name, envoy) in self.mesh.envoys() {
-                let stats = envoy.stats().await?;
-                let value = |metric: &str| stat(&stats, metric);
-                let seen = value("requests_inbound") + value("requests_outbound") + value("requests_gateway");
-                let listeners = if ["frontend", "backend"].contains(&name) { 2 } else { 1 };
-                ensure!(seen >= requests * listeners, "{name} has counted {seen} requests");
-                let left = value("spans_created") - value("spans_exported") - value("capped");
-                ensure!(left == 0, "{name} has still {left} spans");
-                exported += value("spans_exported");
-            }
-            let received = self.receiver.spans().len() as u64;
-            ensure!(received >= exported, "{received} of {exported} received");
-            Ok(())
-        })
-        .await?;
+        let listeners = |name: &str| if ["frontend", "backend"].contains(&name) { 2 } else { 1 };
+        let envoys: Vec<_> =
+            self.mesh.envoys().map(|(name, envoy)| (name, envoy, requests * listeners(name))).collect();
+        all_exported(&envoys, &self.receiver).await?;
         let mut traces = BTreeMap::<String, Vec<ReceivedSpan>>::new();
         for span in self.receiver.spans() {
             traces.entry(span.trace_id.clone()).or_default().push(span);
@@ -150,6 +137,27 @@ impl Paths {
         }
         Ok(sum)
     }
+}
+
+/// Waits until each Envoy has seen so many requests and every span that it built was exported (or capped). What is not there
+/// then will never come.
+pub async fn all_exported(envoys: &[(&str, &Envoy, u64)], receiver: &Receiver) -> Result<()> {
+    eventually("all spans are exported", SOON * 2, async || {
+        let mut exported = 0;
+        for (name, envoy, requests) in envoys {
+            let stats = envoy.stats().await?;
+            let value = |metric: &str| stat(&stats, metric);
+            let seen = value("requests_inbound") + value("requests_outbound") + value("requests_gateway");
+            ensure!(seen >= *requests, "{name} has counted {seen} of {requests} requests");
+            let (created, sent) = (value("spans_created"), value("spans_exported") + value("capped"));
+            ensure!(created == sent, "{name} has built {created} spans, {sent} are exported or capped");
+            exported += value("spans_exported");
+        }
+        let received = receiver.spans().len() as u64;
+        ensure!(received >= exported, "{received} of {exported} received");
+        Ok(())
+    })
+    .await
 }
 
 /// A counter of the filter; zero until it has counted.
@@ -194,8 +202,8 @@ pub fn assert_path(what: &str, spans: &[ReceivedSpan], expected: &[Hop], parent:
             panic!("{what}: no {hop:?} below {parent:?} among {:#?}", outline(spans));
         };
         let span = left.remove(index);
-        let found = (span.kind, threshold(span), span.flags & 1);
-        assert_eq!(found, (hop.kind, Some(hop.th), 1), "{what}: {:#?}", outline(spans));
+        let found = (span.kind, threshold(span).unwrap_or_default(), span.flags & 1);
+        assert_eq!(found, (hop.kind, hop.th, 1), "{what}: {:#?}", outline(spans));
         assert_eq!(span.problems, [""; 0], "{what}");
         // A failed attempt's span has the same parent as the next one.
         let is_attempt =

@@ -129,8 +129,84 @@ async fn each_failing_request_has_its_whole_path_and_no_other_unsampled_one_a_sp
     ] {
         assert_eq!(paths.total(metric).await?, expected, "{metric}");
     }
+    contexts_from_outside(&paths).await?;
+    signals_for_each_other(&paths).await?;
     paths.mesh.assert_no_trap();
     paths.mesh.quit().await
+}
+
+/// The client brings a context, with a decision or without one, with a threshold, with R, with members of others.
+async fn contexts_from_outside(paths: &Paths) -> Result<()> {
+    const SPAN: &str = "00f067aa0ba902b7";
+    const PARENT: [&str; 6] = ["parent"; 6];
+    let (ok, bad) = (Plan::new(), Plan::new().with("database", Action::Status(503)));
+    let masked = bad.clone().with("backend", Action::Mask);
+    let others = "ot=rv:ffffffffffffff;x:y,vendor=1";
+    // Last digits of the trace id, what comes in: a sampling state of B3 or the flags; then plan, spans, `tracestate` there.
+    let table = [
+        ("ff00000000000a", "b3", "", &ok, hops(SAMPLED, ONE_PERCENT), "ot=th:fd70a"),
+        ("ff00000000000b", "b3", "", &bad, hops(FAILED, "0"), "ot=th:0"),
+        ("ff00000000000c", "b3", "", &masked, hops(MASKED, "0"), "ot=th:0"),
+        ("0f00000000000a", "b3", "", &ok, Vec::new(), ""),
+        ("0f00000000000b", "b3", "", &masked, hops(MASKED, "0"), "ot=th:0"),
+        ("ff0000000000a0", "00", others, &ok, Vec::new(), ""),
+        ("0f0000000000a1", "00", others, &masked, hops(MASKED, "0"), "ot=th:0;rv:ffffffffffffff;x:y,vendor=1"),
+        ("ff0000000000a2", "01", "ot=th:c", &ok, hops(PARENT, "c"), "ot=th:c"),
+        ("ff0000000000a3", "01", "ot=th:c", &bad, hops(FAILED, "0"), "ot=th:0"),
+        ("ff0000000000a4", "01", "vendor=1", &ok, hops(PARENT, ""), "vendor=1"),
+        ("ff0000000000a5", "01", "", &masked, hops(MASKED, "0"), "ot=th:0"),
+        ("0f0000000000a6", "01", "ot=th:c", &ok, hops(PARENT, ""), ""),
+    ];
+    let id = |r: &str| format!("4bf92f3577b34da6a3{r}");
+    for (r, state, trace_state, plan, ..) in &table {
+        let mut headers = request_headers(r, plan, &[]);
+        headers.push(match *state {
+            "b3" => ("b3", format!("{}-{SPAN}", id(r))),
+            flags => ("traceparent", format!("00-{}-{SPAN}-{flags}", id(r))),
+        });
+        if !trace_state.is_empty() {
+            headers.push(("tracestate", (*trace_state).to_owned()));
+        }
+        paths.mesh.client().get(paths.mesh.host(), "/shop", &borrowed(&headers)).await?;
+    }
+    let traces = paths.traces((REQUESTS + table.len()) as u64).await?;
+    for (r, state, trace_state, _, expected, exported) in table {
+        let what = format!("{r} {state} {trace_state}");
+        let spans = traces.get(&id(r)).map(Vec::as_slice).unwrap_or_default();
+        assert_path(&what, spans, &expected, SPAN);
+        assert!(spans.iter().all(|span| span.trace_state == exported), "{what}: {:#?}", outline(spans));
+    }
+    Ok(())
+}
+
+/// Each of many unsampled requests is answered with the signal of another one that is under way.
+async fn signals_for_each_other(paths: &Paths) -> Result<()> {
+    let before = paths.receiver.spans().len();
+    let received = paths.total("signals_received").await?;
+    let id = |n: usize| format!("4bf92f3577b34da6a30f{n:012x}");
+    let client = paths.mesh.client();
+    let replies = fire(64, 16, |n| {
+        let forged = format!("trace;desc=00-{}-b7ad6b7169203331-01;th=0", id(n ^ 1));
+        let wait = Plan::new().with("database", Action::Delay(std::time::Duration::from_millis(20)));
+        let mut headers = request_headers("forged", &wait, &[("backend", &forged), ("database", &forged)]);
+        headers.push(("traceparent", format!("00-{}-00f067aa0ba902b7-00", id(n))));
+        let client = client.clone();
+        async move { client.get(paths.mesh.host(), "/shop", &borrowed(&headers)).await }
+    })
+    .await;
+    for reply in replies {
+        assert_eq!(reply?.header("server-timing"), None);
+    }
+    let ignored = async || paths.total("signals_ignored").await;
+    let expected = ignored().await?.max(128);
+    sidespan_harness::eventually("the signals are counted", crate::stage::SOON, async || {
+        anyhow::ensure!(ignored().await? >= expected);
+        Ok(())
+    })
+    .await?;
+    assert_eq!(paths.total("signals_received").await?, received, "believed by nobody");
+    assert_eq!(paths.receiver.spans().len(), before, "kept by nobody");
+    Ok(())
 }
 
 /// Span ids from the root down.

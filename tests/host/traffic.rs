@@ -155,6 +155,17 @@ fn a_request_that_never_got_an_answer_is_an_error() {
 }
 
 #[test]
+fn a_late_keep_leaves_with_the_tick_that_ends_its_window() {
+    let mut world = World::new(ERRORS_ONLY);
+    world.tick_after(FLUSH);
+    let stream = world.request(Direction::Inbound, traced("00"));
+    stream.response(&[(":status", "503")]);
+    stream.finish(EndFacts::default());
+    world.tick_after(Duration::from_secs(1));
+    assert_eq!(world.sent().len(), 1, "the batch's delay has passed, once");
+}
+
+#[test]
 fn an_unsampled_success_is_not_exported_and_an_unsampled_error_is() {
     let mut world = World::new(ERRORS_ONLY);
     for status in ["200", "503", "404"] {

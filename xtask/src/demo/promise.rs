@@ -30,8 +30,11 @@ impl Promise {
         let readable = |dialect: &Value| matches!(dialect.as_str(), Some("tracecontext" | "b3" | "b3multi"));
         let told = propagation["inject"].as_array().is_none_or(|inject| inject.iter().any(readable));
         let contexts = continued && told && !drops;
-        let exact_errors = contexts && all_errors && known_errors;
-        Self { whole_path: exact_errors && whole, exact_errors, contexts }
+        // Over a cap, a span that was sampled by a caller who told no probability has no weight.
+        let mut caps = errors.map(|errors| errors["maxPerSecond"].as_u64());
+        let uncapped = caps.next() == Some(Some(0)) && caps.all(|cap| cap.is_none_or(|cap| cap == 0));
+        let every_error = contexts && all_errors && known_errors;
+        Self { whole_path: every_error && whole, exact_errors: every_error && uncapped, contexts }
     }
 
     /// Nothing is promised of spans that were dropped or over the cap; they are counted.
@@ -48,10 +51,15 @@ mod tests {
     #[test]
     fn a_promise_follows_the_configuration() {
         let promise = |whole_path, exact_errors, contexts| Promise { whole_path, exact_errors, contexts };
+        let errors = |mut errors: Value| {
+            sidespan_harness::merge(&mut errors, json!({"maxPerSecond": 0}));
+            json!({"sampling": {"errors": errors}})
+        };
         let table = [
-            (json!({}), promise(true, true, true), "the defaults keep every error"),
-            (json!({"sampling": {"errors": {"percentage": 50}}}), promise(false, false, true), "half of the errors"),
-            (json!({"sampling": {"errors": {"wholePath": false}}}), promise(false, true, true), "errors alone"),
+            (errors(json!({})), promise(true, true, true), "the defaults without a cap"),
+            (json!({}), promise(true, false, true), "the defaults cap errors"),
+            (errors(json!({"percentage": 50})), promise(false, false, true), "half of the errors"),
+            (errors(json!({"wholePath": false})), promise(false, true, true), "errors alone"),
             (json!({"sampling": {"rules": [{"drop": true}]}}), promise(false, false, false), "a rule drops"),
             (
                 json!({"sampling": {"rules": [{"errors": {"percentage": 1}}]}}),
@@ -64,7 +72,7 @@ mod tests {
         for (config, expected, why) in table {
             assert_eq!(Promise::of(&config), expected, "{why}");
         }
-        let kept = Promise::of(&json!({}));
+        let kept = Promise::of(&errors(json!({})));
         assert_eq!((kept.after_losses(0), kept.after_losses(1)), (kept, promise(false, false, true)));
     }
 

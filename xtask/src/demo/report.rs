@@ -139,7 +139,11 @@ fn write_weighted(paper: &mut Paper, weighted: &[Weighted]) {
     paper.note("an exported span counts as 1 / the probability it was kept with, so keeping all errors biases nothing");
     paper.note(&format!("{:33}{:>9}   {:>9}   {:>16}   {:>9}", "", "spans", "counted", "standard error", "truth"));
     for Weighted { what, truth, estimate } in weighted {
-        let error = if estimate.error == 0.0 { "exact".to_owned() } else { format!("± {:.0}", estimate.error) };
+        let error = match (estimate.unknown, estimate.error) {
+            (0, 0.0) => "exact".to_owned(),
+            (0, error) => format!("± {error:.0}"),
+            (_, _) => "at least".to_owned(),
+        };
         let unknown = if estimate.unknown == 0 { String::new() } else { format!("   {} without th", estimate.unknown) };
         let counted = thousands(estimate.sum.round() as u64);
         paper.line(&format!(
