@@ -104,7 +104,7 @@ pub struct Finished {
     pub randomness: u64,
     /// The policy that applied: its caps count it.
     pub policy: usize,
-    /// Somebody changed the `traceparent` that we wrote.
+    /// Somebody changed the trace headers that we wrote.
     pub overwritten: bool,
 }
 
@@ -467,15 +467,20 @@ impl Stream {
         }
     }
 
-    /// A native tracer that is still on replaces what we wrote; nothing of ours would link (trap 1).
+    /// A native tracer that is still on replaces what we wrote, and nothing of ours would link (trap 1). Envoy's Zipkin
+    /// tracer writes `x-b3-*` only, and writes them also where we had not.
     fn is_overwritten(&self, plan: &Plan, world: &World<'_>) -> bool {
-        if !self.draft.seen || !plan.config.propagation.inject.contains(&Dialect::TraceContext) {
+        if !self.draft.seen {
             return false;
         }
         let block = world.attributes.request_headers();
         let headers = decode_pairs(&block);
-        let sent = headers::only(&headers, b"traceparent").and_then(traceparent::parse);
-        !headers.is_empty() && sent.is_none_or(|sent| (sent.trace_id, sent.span_id) != (self.trace_id, self.span_id))
+        let w3c = || {
+            let sent = headers::only(&headers, b"traceparent").and_then(traceparent::parse);
+            sent.is_none_or(|sent| (sent.trace_id, sent.span_id) != (self.trace_id, self.span_id))
+        };
+        let b3 = || headers::values(&headers, b"x-b3-spanid").any(|sent| *sent != self.span_id.hex());
+        !headers.is_empty() && (b3() || (plan.config.propagation.inject.contains(&Dialect::TraceContext) && w3c()))
     }
 
     fn policy<'p>(&self, plan: &'p Plan) -> Option<&'p Policy> {

@@ -150,7 +150,7 @@ impl Active {
     fn warn_of_overwriting(&self, finished: &Finished) {
         if finished.overwritten && !self.warned.replace(true) {
             log::warn!(
-                "traceparent was changed after this filter wrote it: Envoy's own tracer is on as well. Switch it off with a \
+                "trace headers were changed after this filter wrote them: Envoy's own tracer is on as well. Switch it off with a \
                  Telemetry resource (disableSpanReporting: true), or spans will not link"
             );
         }

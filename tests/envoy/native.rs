@@ -23,6 +23,10 @@ async fn a_native_tracer_that_overwrites_us_is_counted_and_warned_of_once() -> R
             .filter(filter("polite")?)
             .tracer(&tracer, 100.0)
             .manager(json!({"tracing": {"no_context_propagation": true}})),
+        Listener::inbound("app")
+            .named("zipkin")
+            .filter(filter("zipkin")?)
+            .tracer(&Tracer::Zipkin { cluster: "native".to_owned() }, 100.0),
     ];
     let add = |bootstrap: Bootstrap| {
         let bootstrap = listeners.into_iter().fold(bootstrap, Bootstrap::listener);
@@ -39,7 +43,7 @@ async fn a_native_tracer_that_overwrites_us_is_counted_and_warned_of_once() -> R
         assert_eq!(sent.header("traceparent"), Some(expected.as_str()), "{listener}");
     }
     let warnings =
-        |stage: &Stage| stage.envoy.log().matches("traceparent was changed after this filter wrote it").count();
+        |stage: &Stage| stage.envoy.log().matches("trace headers were changed after this filter wrote them").count();
     assert_eq!(warnings(&stage), 0);
     assert!(!stage.envoy.stats().await?.get(OVERWRITTEN).is_some_and(|count| *count > 0));
     // One that writes them: its span is the parent upstream, and ours is beside it.
@@ -57,6 +61,13 @@ async fn a_native_tracer_that_overwrites_us_is_counted_and_warned_of_once() -> R
     assert!(ours.iter().all(|span| span.kind == Kind::Server && span.parent_span_id == PARENT[36..52]));
     assert_eq!(stage.envoy.wait_for_stat(OVERWRITTEN, 5, SOON).await?, 5);
     assert_eq!(warnings(&stage), 1, "one line, not five");
+    // Zipkin's writes B3 beside our traceparent, where nobody had asked for B3: two headers that disagree.
+    stage.client("zipkin")?.get("backend", "/", &[("traceparent", PARENT)]).await?;
+    let sent = stage.app.take().remove(0);
+    let (w3c, b3) = (sent.header("traceparent").unwrap_or_default(), sent.header("x-b3-spanid").unwrap_or_default());
+    assert!(b3.len() == 16 && !w3c.contains(b3), "{w3c} and {b3}");
+    assert_eq!(stage.envoy.wait_for_stat(OVERWRITTEN, 6, SOON).await?, 6);
+    assert_eq!(warnings(&stage), 2, "one for each configuration");
     stage.envoy.assert_no_trap();
     Ok(())
 }

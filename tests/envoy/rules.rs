@@ -131,11 +131,17 @@ async fn the_example_samples_each_workload_at_its_rate_and_drops_probes() -> Res
 
     // No decision came in (B3 without a sampling state), so each workload's own rate applies to a trace id of our choice.
     let r_of = |n: u64| n * ((1 << 56) / REQUESTS);
-    for (workload, _, _) in rates {
-        for n in 0..REQUESTS {
-            let b3 = format!("{}-{SPAN}", trace(r_of(n)));
-            workloads.send(workload, "GET", "/orders", &[("b3", &b3)]).await?;
-        }
+    let workload_of = |index: usize| rates[index % rates.len()].0;
+    let all = rates.len() * REQUESTS as usize;
+    let replies = fire(all, 8, |index| {
+        let b3 = format!("{}-{SPAN}", trace(r_of((index / rates.len()) as u64)));
+        let client = workloads.envoys[workload_of(index)].1.clone();
+        async move { client.get("shop", "/orders", &[("b3", b3.as_str())]).await }
+    })
+    .await;
+    for (index, reply) in replies.into_iter().enumerate() {
+        assert_eq!(reply?.status, 200);
+        *workloads.sent.entry(workload_of(index)).or_default() += 1;
     }
     let spans = workloads.spans().await?;
     for (workload, _, rate) in rates {

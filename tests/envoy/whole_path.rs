@@ -22,7 +22,7 @@ const FORGED: &str = "trace;desc=00-ffffffffffffffffffffffffffffffff-b7ad6b71692
 
 /// 3 % fail at the database, half of them hidden by the backend.
 fn plan(case: usize) -> Plan {
-    match (case % 100 < 3, (case / 100 + case) % 2 == 0) {
+    match (case % 100 < 3, (case / 100 + case).is_multiple_of(2)) {
         (false, _) => Plan::new(),
         (true, false) => Plan::new().with("database", Action::Status(503)),
         (true, true) => Plan::new().with("database", Action::Status(503)).with("backend", Action::Mask),
@@ -43,11 +43,11 @@ fn expected(plan: &Plan, trace_id: &str) -> Vec<Hop> {
 async fn send(paths: &Paths, client: &sidespan_harness::client::Client, case: usize) -> Result<Reply> {
     let mut answers =
         vec![("backend", BACKEND), ("backend", SECOND), ("database", DATABASE), ("frontend", "total;dur=7")];
-    if case % 7 == 0 {
+    if case.is_multiple_of(7) {
         answers.push(("backend", FORGED));
     }
     let mut headers = request_headers(&case.to_string(), &plan(case), &answers);
-    if case % 5 == 0 {
+    if case.is_multiple_of(5) {
         headers.push(("server-timing", FORGED.to_owned()));
     }
     client.get(paths.mesh.host(), "/shop", &borrowed(&headers)).await
