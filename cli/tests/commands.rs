@@ -160,7 +160,7 @@ fn explain_keeps_a_success_for_an_error_below_it_and_tells_the_caller() {
             "marked": true,
         });
         let output = sidespan(&["explain"], &format!("{line}\n"));
-        let answer: Value = serde_json::from_str(&stdout(&output)).expect("JSON");
+        let answer: Value = serde_json::from_str(stdout(&output)).expect("JSON");
         let decision = &answer["decision"];
         assert_eq!((&decision["reason"], &decision["threshold"]), (&"marked".into(), &"0".into()), "{answer}");
         let signal = answer["responseHeaders"].to_string();
