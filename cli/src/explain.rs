@@ -5,14 +5,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use sidespan::config::{Config, Direction, parse};
+use sidespan::sampling::outcome::ResponseFlags;
 use sidespan::span::tags;
 use std::io::{self, BufRead, BufReader, Read, Write};
-
-/// Names of Envoy's response flags, by the bit of the attribute `response.flags`.
-const FLAGS: [&str; 30] = [
-    "LH", "UH", "UT", "LR", "UR", "UF", "UC", "UO", "NR", "DI", "FI", "RL", "UAEX", "RLSE", "DC", "URX", "SI", "IH",
-    "DPE", "UMSDR", "RFCF", "NFCF", "DT", "UPE", "NC", "OM", "DF", "DO", "DR", "UDO",
-];
 
 /// Header pairs in order, names in lower case, values as bytes.
 pub type Headers = Vec<(Vec<u8>, Vec<u8>)>;
@@ -295,9 +290,9 @@ impl ResponseLine {
 
 /// The bit of a response flag.
 fn flag(name: &str) -> Result<u64, String> {
-    let bit = FLAGS.iter().position(|known| *known == name);
+    let bit = ResponseFlags::NAMES.iter().position(|known| *known == name);
     bit.map(|bit| 1 << bit)
-        .ok_or_else(|| format!("response.flags: unknown flag `{name}` (one of {})", FLAGS.join(", ")))
+        .ok_or_else(|| format!("response.flags: unknown flag `{name}` (one of {})", ResponseFlags::NAMES.join(", ")))
 }
 
 fn lower(headers: Option<Vec<(String, String)>>) -> Headers {

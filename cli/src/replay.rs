@@ -245,7 +245,7 @@ impl Entropy for SystemEntropy {
 
 impl Marks for CaseMarks {
     fn read(&mut self, _: u64) -> Option<Mark> {
-        self.0.map(|trace_id| Mark { trace_id, kept: Kept::At(Threshold::ALWAYS), time_ns: 0 })
+        self.0.map(|trace_id| Mark { trace_id, kept: Kept::At(Threshold::ALWAYS), time_ns: u64::MAX })
     }
 
     fn write(&mut self, _: u64, _: Mark) -> Written {

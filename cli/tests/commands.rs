@@ -147,3 +147,23 @@ fn explain_answers_each_line_in_its_place() {
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(sidespan(&["explain"], "").status.code(), Some(0));
 }
+
+#[test]
+fn explain_keeps_a_success_for_an_error_below_it_and_tells_the_caller() {
+    for (direction, told) in [("inbound", true), ("outbound", false), ("gateway", false)] {
+        let line = serde_json::json!({
+            "config": {"exporter": {"otlp": {"cluster": "collector"}}, "sampling": {"randomSamplingPercentage": 0}},
+            "direction": direction,
+            "request": {"headers": [["traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00"]],
+                        "path": "/", "method": "GET"},
+            "response": {"status": 200, "headers": [["server-timing", "db;dur=53"]]},
+            "marked": true,
+        });
+        let output = sidespan(&["explain"], &format!("{line}\n"));
+        let answer: Value = serde_json::from_str(&stdout(&output)).expect("JSON");
+        let decision = &answer["decision"];
+        assert_eq!((&decision["reason"], &decision["threshold"]), (&"marked".into(), &"0".into()), "{answer}");
+        let signal = answer["responseHeaders"].to_string();
+        assert_eq!(signal.contains("trace;desc=00-4bf92f3577b34da6a3ce929d0e0e4736-"), told, "{direction}: {signal}");
+    }
+}

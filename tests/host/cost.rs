@@ -43,8 +43,8 @@ const END: &[&str] = &["log: get_property response.flags"];
 /// What a span is made of, once it is kept: was our context changed, and attributes.
 const SPAN: &[&str] = &[
     "log: get_header_map_pairs",
-    "log: get_property filter_state.PEER.NAMESPACE",
     "log: get_property filter_state.PEER.WORKLOAD_NAME",
+    "log: get_property filter_state.PEER_obj.workload",
     "log: get_property request.duration",
     "log: get_property request.protocol",
     "log: get_property request.size",
@@ -52,10 +52,15 @@ const SPAN: &[&str] = &[
     "log: get_property response.code_details",
     "log: get_property response.size",
     "log: get_property upstream.address",
+    "log: get_property upstream.request_attempt_count",
     "log: get_property xds.cluster_name",
     "log: get_property xds.route_name",
 ];
-const SERVER: &[&str] = &["log: get_property connection.uri_san_peer_certificate", "log: get_property source.address"];
+const SERVER: &[&str] = &[
+    "log: get_property connection.uri_san_peer_certificate",
+    "log: get_property metadata.filter_metadata.envoy.filters.http.rbac",
+    "log: get_property source.address",
+];
 const CLIENT: &[&str] = &["log: get_property upstream.uri_san_peer_certificate"];
 /// `grpc-message`, of a gRPC error only.
 const MESSAGE: &[&str] = &["log: get_header_map_pairs"];
@@ -72,20 +77,20 @@ fn a_request_costs_exactly_these_host_calls() {
         ("unsampled success", (ERRORS_ONLY, Outbound, "00", "200", None), 6, &[START, OUTBOUND, END]),
         ("the same, gRPC", (ERRORS_ONLY, Inbound, "00", "200", Some("0")), 7, &[START, INBOUND, TRAILERS, END]),
         ("the same, gRPC", (ERRORS_ONLY, Outbound, "00", "200", Some("0")), 7, &[START, OUTBOUND, TRAILERS, END]),
-        ("sampled", (KEEP_ALL, Inbound, "01", "200", None), 20, &[START, INBOUND, END, SPAN, SERVER]),
-        ("sampled", (KEEP_ALL, Outbound, "01", "200", None), 19, &[START, OUTBOUND, END, SPAN, CLIENT]),
-        ("late kept", (ERRORS_ONLY, Inbound, "00", "503", None), 21, &[START, INBOUND, SIGNAL, END, SPAN, SERVER]),
-        ("late kept", (ERRORS_ONLY, Outbound, "00", "503", None), 22, &[START, OUTBOUND, early, END, SPAN, CLIENT]),
+        ("sampled", (KEEP_ALL, Inbound, "01", "200", None), 22, &[START, INBOUND, END, SPAN, SERVER]),
+        ("sampled", (KEEP_ALL, Outbound, "01", "200", None), 20, &[START, OUTBOUND, END, SPAN, CLIENT]),
+        ("late kept", (ERRORS_ONLY, Inbound, "00", "503", None), 23, &[START, INBOUND, SIGNAL, END, SPAN, SERVER]),
+        ("late kept", (ERRORS_ONLY, Outbound, "00", "503", None), 23, &[START, OUTBOUND, early, END, SPAN, CLIENT]),
         (
             "late kept, by its trailers",
             (ERRORS_ONLY, Inbound, "00", "200", Some("13")),
-            22,
+            24,
             &[START, INBOUND, TRAILERS, END, SPAN, SERVER, MESSAGE],
         ),
         (
             "late kept, by its trailers",
             (ERRORS_ONLY, Outbound, "00", "200", Some("13")),
-            24,
+            25,
             &[START, OUTBOUND, TRAILERS, END, late, SPAN, CLIENT, MESSAGE],
         ),
     ];
