@@ -68,6 +68,8 @@ pub struct Stream {
     trace_state: TraceState,
     /// `None`: nothing is recorded, the parent's context is handed on.
     recording: Option<Recording>,
+    /// Telemetry: unsampled, whatever came in.
+    silenced: bool,
     response: Response,
 }
 
@@ -189,9 +191,11 @@ impl Stream {
             stats.count(Counter::PropagationInvalid);
         }
         let (policy, rule) = plan.sampler.policy(&facts(&draft, headers));
-        if rule.drop || carries_telemetry(&draft, headers) {
+        let telemetry = carries_telemetry(&draft, headers);
+        if rule.drop || telemetry {
             stats.count(Counter::RequestsIgnored);
-            return Self::hand_on(draft, incoming, entropy);
+            let stream = Self::hand_on(draft, incoming, entropy);
+            return if telemetry { stream.silenced(entropy) } else { stream };
         }
         let trace_id = incoming.extracted.as_ref().map_or_else(|| TraceId::random(entropy), |found| found.trace_id);
         let head = sampling::decide(rule, trace_id, parent_state(&incoming).as_ref());
@@ -203,6 +207,7 @@ impl Stream {
             span_id: SpanId::random(entropy),
             random: incoming.extracted.as_ref().is_none_or(|found| found.random),
             trace_state,
+            silenced: false,
             recording: Some(Recording { policy, head, below: None, told: false }),
             response: Response::default(),
             draft,
@@ -219,10 +224,21 @@ impl Stream {
             random: extracted.is_none_or(|found| found.random),
             trace_state: extracted.map_or_else(TraceState::empty, |found| found.trace_state.clone()),
             recording: None,
+            silenced: false,
             response: Response::default(),
             draft,
             incoming,
         }
+    }
+
+    /// Telemetry that brings a sampled context must not make a receiver trace its own traces: from here on it is unsampled.
+    /// The flag may only change together with the parent id (W3C Trace Context, "Mutating the traceparent Field").
+    fn silenced(mut self, entropy: &mut dyn Entropy) -> Self {
+        self.span_id = SpanId::random(entropy);
+        let ot = OtelState::parse(self.trace_state.get("ot").unwrap_or_default());
+        let change = ot.with_threshold(None).map_or(OtChange::Remove, OtChange::Set);
+        change_ot(&mut self.trace_state, &change);
+        Self { silenced: true, ..self }
     }
 
     /// What came in.
@@ -239,6 +255,7 @@ impl Stream {
     pub fn outgoing(&self) -> Outgoing<'_> {
         let sampled = match &self.recording {
             Some(recording) => recording.head.sampled,
+            None if self.silenced => Sampled::Deny,
             None => parent_state(&self.incoming).map_or(Sampled::Deny, |parent| parent.sampled),
         };
         let flags = Flags::new(sampled.decision().unwrap_or_default(), self.random);

@@ -401,3 +401,65 @@ async fn memory_of_a_queue() -> Result<()> {
     }
     Ok(())
 }
+
+/// Not a test but the measurement behind the table of docs/export.md:
+/// `cargo test --test envoy cost_of_compression -- --ignored --nocapture`.
+#[tokio::test]
+#[ignore = "a measurement for the documentation; takes a minute"]
+async fn cost_of_compression() -> Result<()> {
+    const ROUNDS: usize = 12;
+    const BURST: usize = 1_000;
+    let kinds = ["none", "deflate", "gzip"];
+    let app = Upstream::ok().await?;
+    let receiver = Receiver::start().await?;
+    let mut bootstrap = Bootstrap::new(Node::sidecar("backend", "shop"))
+        .concurrency(1)
+        .cluster(Cluster::new("app", app.port()))
+        .cluster(Cluster::new("collector", receiver.port()));
+    for kind in kinds {
+        let config = config(json!({"exporter": {"otlp": {"compression": kind}}}));
+        bootstrap = bootstrap.listener(Listener::inbound("app").named(kind).filter(filter(&config)?));
+    }
+    let envoy = Envoy::start(&envoy_binary()?, &bootstrap).await?;
+    let mut costs: Vec<Vec<f64>> = vec![Vec::new(); kinds.len()];
+    let mut kept = 0;
+    for round in 0..=ROUNDS {
+        // Forwards, then backwards: what drifts falls on all alike.
+        for place in 0..kinds.len() {
+            let kind = if round % 2 == 0 { place } else { kinds.len() - 1 - place };
+            let client = Client::http1(envoy.port(kinds[kind])?);
+            let before = worker_run_time_ns(envoy.id()).context("Linux only")?;
+            load(&client, 0..BURST).await?;
+            kept += BURST as u64;
+            Ledger::settled(&envoy, &Ledger::default(), kept, SOON).await?;
+            let spent = worker_run_time_ns(envoy.id()).context("Linux only")? - before;
+            // The first round warms.
+            if round > 0 {
+                costs[kind].push(spent as f64 / BURST as f64 / 1e3);
+            }
+        }
+    }
+    let none = costs[0].clone();
+    for (kind, costs) in kinds.iter().zip(&costs) {
+        let mut added: Vec<f64> = costs.iter().zip(&none).map(|(cost, none)| cost - none).collect();
+        added.sort_by(f64::total_cmp);
+        let quartile = |quarter: usize| added[added.len() * quarter / 4];
+        println!("{kind}: median +{:.2} µs a request ({:.2} to {:.2})", quartile(2), quartile(1), quartile(3));
+    }
+    for kind in ["", "deflate", "gzip"] {
+        let exports = receiver.exports();
+        let of_kind = exports.iter().filter(|export| export.encoding == kind);
+        let (wire, decoded) = of_kind.fold((0, 0), |(wire, all), one| (wire + one.wire_bytes, all + one.decoded_bytes));
+        println!("{kind:>8}: {wire} bytes sent for {decoded}");
+    }
+    Ok(())
+}
+
+/// Nanoseconds that the only worker has run, by the scheduler's account.
+fn worker_run_time_ns(pid: u32) -> Option<u64> {
+    std::fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten().find_map(|task| {
+        let name = std::fs::read_to_string(task.path().join("comm")).ok()?;
+        let spent = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+        name.starts_with("wrk:worker").then(|| spent.split_whitespace().next()?.parse().ok())?
+    })
+}

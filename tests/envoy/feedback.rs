@@ -97,17 +97,24 @@ async fn telemetry_of_others_makes_no_spans_even_if_it_fails() -> Result<()> {
         ("/api/v2/spans", "application/json", "okhttp/4"),
         (GRPC, "application/grpc", "grpc-go/1.70"),
     ];
-    for listener in ["inbound", "outbound"] {
+    // Also where the sender traces its own exports: the receiver must not trace its own traces.
+    let sampled = ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+    for (listener, context) in [("inbound", None), ("outbound", None), ("inbound", Some(sampled))] {
         for (path, content_type, agent) in table {
             let port = stage.envoy.port(listener)?;
             let client = if path == GRPC { Client::http2(port) } else { Client::http1(port) };
-            let headers = [("content-type", content_type), ("user-agent", agent)];
+            let mut headers = vec![("content-type", content_type), ("user-agent", agent)];
+            headers.extend(context);
             client.send(client.request("POST", "otel-collector", path, &headers, "spans")?).await?;
             let passed = stage.app.take().pop().expect("it was passed on");
             let traceparent = passed.header("traceparent").unwrap_or_default().to_owned();
             // The second lowest bit only says that the trace id is random.
             let unsampled = traceparent.ends_with("-00") || traceparent.ends_with("-02");
             assert!(traceparent.len() == 55 && unsampled, "{path}: {traceparent}");
+            if let Some((_, context)) = context {
+                let (trace, parent) = (&traceparent[3..35], &traceparent[36..52]);
+                assert!(trace == &context[3..35] && parent != &context[36..52], "{path}: {traceparent}");
+            }
         }
     }
     // The control: a request like any other does make a span, and is the only one.
@@ -115,7 +122,7 @@ async fn telemetry_of_others_makes_no_spans_even_if_it_fails() -> Result<()> {
     let spans = stage.spans(1).await?;
     assert_eq!(spans.len(), 1, "{spans:#?}");
     let ledger = Ledger::settled(&stage.envoy, &Ledger::default(), 1, SOON).await?;
-    assert_eq!((ledger.get("spans_created"), ledger.get("requests_ignored")), (1, 10), "{ledger:?}");
+    assert_eq!((ledger.get("spans_created"), ledger.get("requests_ignored")), (1, 15), "{ledger:?}");
     stage.envoy.assert_no_trap();
     Ok(())
 }
