@@ -151,7 +151,9 @@ async fn with_retries_by_envoy_and_http1_without_any_trailers() -> Result<()> {
         case("both attempts fail, masked", masked(Action::Status(503)), Some(MASKED)).attempts(2),
         case("both attempts are reset", database(Action::Reset), Some(FAILED)).attempts(2),
         case("both attempts are reset, masked", masked(Action::Reset), Some(MASKED)).attempts(2),
-        case("a body that breaks is not tried again", masked(Action::Cut), Some(MASKED)),
+        // Not masked: where a body breaks after its headers, Envoy closes an HTTP/1.1 connection before it tells the filter,
+        // so an application that hides it at once may have answered before there is a mark. HTTP/2 has no such race.
+        case("a body that breaks is not tried again", database(Action::Cut), Some(FAILED)),
     ];
     prove(&mut paths, &cases).await?;
 
