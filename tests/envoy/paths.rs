@@ -7,6 +7,7 @@ use sidespan_harness::mesh::{ANSWER, Exchange, Mesh, MeshBuilder, PLAN, Plan, Se
 use sidespan_harness::span::Kind;
 use sidespan_harness::{Envoy, ReceivedSpan, Receiver, Result, envoy_binary, eventually, merge};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::stage::{SOON, filter};
 
@@ -142,6 +143,21 @@ impl Paths {
 /// Waits until each Envoy has seen so many requests and every span that it built was exported (or capped). What is not there
 /// then will never come.
 pub async fn all_exported(envoys: &[(&str, &Envoy, u64)], receiver: &Receiver) -> Result<()> {
+    // Counters come with ticks, and a request is counted when it begins: one that ended a moment ago may have built a span
+    // that no counter shows yet. So nothing may have changed some ticks later.
+    let mut before = exported(envoys, receiver).await?;
+    loop {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let now = exported(envoys, receiver).await?;
+        if now == before {
+            return Ok(());
+        }
+        before = now;
+    }
+}
+
+/// How many spans are exported, once the counters agree.
+async fn exported(envoys: &[(&str, &Envoy, u64)], receiver: &Receiver) -> Result<u64> {
     eventually("all spans are exported", SOON * 2, async || {
         let mut exported = 0;
         for (name, envoy, requests) in envoys {
@@ -155,7 +171,7 @@ pub async fn all_exported(envoys: &[(&str, &Envoy, u64)], receiver: &Receiver) -
         }
         let received = receiver.spans().len() as u64;
         ensure!(received >= exported, "{received} of {exported} received");
-        Ok(())
+        Ok(exported)
     })
     .await
 }
