@@ -22,11 +22,21 @@ impl Ledger {
         Ok(Self(ours.collect()))
     }
 
+    /// As [`Self::read`], and an error if anything moved meanwhile: a worker hands its counters over one by one, and Envoy shows
+    /// them one by one.
+    async fn read_twice(envoy: &Envoy) -> Result<Self> {
+        let first = Self::read(envoy).await?;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let second = Self::read(envoy).await?;
+        ensure!(first == second, "counters are being handed over");
+        Ok(second)
+    }
+
     /// Waits until `kept` spans were handed to exporters since `before` and every one of them has left the queue; what happened
     /// since.
     pub async fn settled(envoy: &Envoy, before: &Self, kept: u64, timeout: Duration) -> Result<Self> {
         let probe = async || {
-            let since = Self::read(envoy).await?.since(before);
+            let since = Self::read_twice(envoy).await?.since(before);
             let settled = since.get("spans_kept") == kept && since.queued() == 0 && since.get("calls_under_way") == 0;
             ensure!(settled && since.balances(), "{kept} spans should be kept and settled: {:?}", since.0);
             Ok(since)
@@ -66,7 +76,7 @@ impl Ledger {
 /// Waits until `kept` spans were handed to exporters in all and the sum holds, whatever is queued.
 pub async fn balanced(envoy: &Envoy, kept: u64, timeout: Duration) -> Result<Ledger> {
     let probe = async || {
-        let ledger = Ledger::read(envoy).await?;
+        let ledger = Ledger::read_twice(envoy).await?;
         ensure!(ledger.balances() && ledger.get("spans_kept") == kept, "{kept} spans should be kept: {ledger:?}");
         Ok(ledger)
     };
