@@ -150,6 +150,15 @@ impl Plan {
     }
 }
 
+// === impl World ===
+
+impl World<'_> {
+    /// A number, time or duration among Envoy's attributes.
+    fn number(&self, path: &[u8]) -> Option<u64> {
+        self.attributes.get(path).as_deref().and_then(attributes::uint)
+    }
+}
+
 // === impl Stream ===
 
 impl Stream {
@@ -335,8 +344,7 @@ impl Stream {
             None if !edits.is_empty() => world.stats.count(Counter::SignalsIgnored),
             None => {}
         }
-        let attempts = world.attributes.get(path::UPSTREAM_REQUEST_ATTEMPT_COUNT);
-        let attempts = attempts.as_deref().and_then(attributes::uint).unwrap_or_default();
+        let attempts = world.number(path::UPSTREAM_REQUEST_ATTEMPT_COUNT).unwrap_or_default();
         // Envoy tried again: the failed attempt and its signal are gone, but its callee kept an error.
         if let Some(threshold) = policy.errors.threshold.filter(|_| attempts > 1) {
             recording.learn(Kept::At(threshold));
@@ -355,7 +363,7 @@ impl Stream {
         let whole_path = self.policy(plan).is_some_and(|policy| policy.errors.whole_path);
         let Some(recording) = self.recording.as_mut().filter(|_| whole_path) else { return };
         let mark = world.marks.read(recording.head.randomness).filter(|mark| mark.trace_id == self.trace_id);
-        let start = |world: &World<'_>| world.attributes.get(path::REQUEST_TIME).as_deref().and_then(attributes::uint);
+        let start = |world: &World<'_>| world.number(path::REQUEST_TIME);
         // What an earlier request of this trace met (the attempt before, another call) is no news of this one.
         if let Some(mark) = mark.filter(|mark| start(world).is_none_or(|start| mark.time_ns >= start)) {
             world.stats.count(Counter::MarksFound);
@@ -441,7 +449,7 @@ impl Stream {
 
     /// Envoy's own clock; ours if it does not tell.
     fn times(&self, outcome: &Outcome, world: &World<'_>) -> (u64, u64) {
-        let start = world.attributes.get(path::REQUEST_TIME).as_deref().and_then(attributes::uint);
+        let start = world.number(path::REQUEST_TIME);
         let duration = match outcome.duration_ns {
             0 => duration_ns(world),
             known => known,
@@ -454,7 +462,7 @@ impl Stream {
     fn outcome_so_far(&self, policy: &Policy, world: &World<'_>) -> Outcome {
         let duration_ns = match &policy.slow {
             Some(_) => {
-                let start = world.attributes.get(path::REQUEST_TIME).as_deref().and_then(attributes::uint);
+                let start = world.number(path::REQUEST_TIME);
                 start.map_or(0, |start| (world.now_ns)().saturating_sub(start))
             }
             None => 0,
@@ -465,10 +473,11 @@ impl Stream {
 
     /// What is known at the end. Each read is a host call, so only what decides is read.
     fn outcome(&self, policy: &Policy, world: &World<'_>) -> Outcome {
-        let number = |path| world.attributes.get(path).as_deref().and_then(attributes::uint);
         let http_status = match self.response.seen {
             true => self.response.status,
-            false => number(path::RESPONSE_CODE).and_then(|code| u16::try_from(code).ok()).filter(|code| *code >= 100),
+            false => {
+                world.number(path::RESPONSE_CODE).and_then(|code| u16::try_from(code).ok()).filter(|code| *code >= 100)
+            }
         };
         let grpc_status = match self.draft.grpc && !self.response.complete {
             true => self.response.grpc_status.or_else(|| trailing_grpc_status(world.attributes)),
@@ -478,7 +487,7 @@ impl Stream {
             http_status,
             grpc_status,
             grpc: self.draft.grpc,
-            flags: ResponseFlags(number(path::RESPONSE_FLAGS).unwrap_or_default()),
+            flags: ResponseFlags(world.number(path::RESPONSE_FLAGS).unwrap_or_default()),
             duration_ns: if policy.slow.is_some() { duration_ns(world) } else { 0 },
             attempts: 0,
         }
@@ -574,7 +583,7 @@ fn trailing_grpc_status(attributes: &dyn Attributes) -> Option<u32> {
 }
 
 fn duration_ns(world: &World<'_>) -> u64 {
-    world.attributes.get(path::REQUEST_DURATION).as_deref().and_then(attributes::uint).unwrap_or_default()
+    world.number(path::REQUEST_DURATION).unwrap_or_default()
 }
 
 fn counter(reason: Reason) -> Counter {

@@ -58,14 +58,15 @@ impl Root {
     /// every request with 500 (trap 10), so traffic passes untouched.
     fn reject(&mut self, problems: &[Problem]) -> bool {
         let listed: Vec<_> = problems.iter().map(ToString::to_string).collect();
-        let fate = match shared::was_configured() {
+        let update = shared::was_configured();
+        let fate = match update {
             true => "the configuration in force stays",
             false => "requests pass untraced until it is fixed",
         };
         log::error!("pluginConfig is not usable, {fate}: {}", listed.join("; "));
         self.idle.count(Counter::ConfigErrors);
         let _ = abi::set_tick_period(IDLE_TICK);
-        !shared::was_configured()
+        !update
     }
 
     fn tick(&mut self) -> Option<()> {
