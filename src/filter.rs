@@ -90,6 +90,8 @@ struct Response {
     complete: bool,
     status: Option<u16>,
     grpc_status: Option<u32>,
+    /// Attempts so far; 0 where nobody asked.
+    attempts: u32,
 }
 
 /// A span that is kept, with what its sampling needs until the flush.
@@ -285,6 +287,7 @@ impl Stream {
             complete: end_of_stream,
             status: headers::first(headers, b":status").and_then(number),
             grpc_status: headers::first(headers, b"grpc-status").filter(|_| self.draft.grpc).and_then(number),
+            attempts: 0,
         };
         let mut edits = Vec::new();
         match self.draft.direction {
@@ -345,6 +348,8 @@ impl Stream {
             None => {}
         }
         let attempts = world.number(path::UPSTREAM_REQUEST_ATTEMPT_COUNT).unwrap_or_default();
+        // The last one: what answers is not tried again.
+        self.response.attempts = u32::try_from(attempts).unwrap_or(u32::MAX);
         // Envoy tried again: the failed attempt and its signal are gone, but its callee kept an error.
         if let Some(threshold) = policy.errors.threshold.filter(|_| attempts > 1) {
             recording.learn(Kept::At(threshold));
@@ -401,6 +406,9 @@ impl Stream {
     /// The stream has ended: its span, if it is kept.
     pub fn finish(mut self, plan: &Plan, world: &mut World<'_>) -> Option<Finished> {
         let policy = self.policy(plan)?;
+        if self.recording.as_ref()?.head.sampled.decision() == Some(true) {
+            world.attributes.expect_span(self.draft.kind());
+        }
         let outcome = self.outcome(policy, world);
         let failed = policy.errors.is_error(&outcome);
         match self.draft.direction {
@@ -413,6 +421,7 @@ impl Stream {
         if !verdict.keep {
             return None;
         }
+        world.attributes.expect_span(self.draft.kind());
         let overwritten = self.is_overwritten(plan, world);
         if overwritten {
             world.stats.count(Counter::PropagationOverwritten);
@@ -489,7 +498,7 @@ impl Stream {
             grpc: self.draft.grpc,
             flags: ResponseFlags(world.number(path::RESPONSE_FLAGS).unwrap_or_default()),
             duration_ns: if policy.slow.is_some() { duration_ns(world) } else { 0 },
-            attempts: 0,
+            attempts: self.response.attempts,
         }
     }
 

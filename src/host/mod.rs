@@ -3,7 +3,9 @@
 pub mod abi;
 mod active;
 mod attributes;
+
 mod entropy;
+mod expressions;
 mod metrics;
 mod root;
 mod shared;

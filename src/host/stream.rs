@@ -48,7 +48,7 @@ impl HttpStream {
 
     fn log(&mut self) -> Option<()> {
         let active = self.active.take()?;
-        let live = Live::default();
+        let live = Live::new(&active.expressions);
         let stream = match self.stream.take() {
             Some(stream) => stream,
             None => {
