@@ -5,7 +5,7 @@ use crate::context::{Flags, Sampled, SpanContext};
 use crate::export::{Counter, Stats, is_telemetry};
 use crate::id::{Entropy, SpanId, TraceId};
 use crate::propagation::headers::{self, Header, HeaderEdit, decode_pairs};
-use crate::propagation::{Incoming, Outgoing, TraceState, edits, extract, traceparent};
+use crate::propagation::{Incoming, Outgoing, Scan, TraceState, edits, extract, traceparent};
 use crate::sampling::keep::{self, Kept, Mark, Signal};
 use crate::sampling::outcome::{Outcome, ResponseFlags};
 use crate::sampling::rules::{self, Facts, Policy, Sampler};
@@ -172,8 +172,9 @@ impl Stream {
         entropy: &mut dyn Entropy,
         stats: &mut Stats,
     ) -> (Self, Vec<HeaderEdit>) {
-        let stream = Self::decide(plan, Draft::new(direction, headers), headers, entropy, stats);
-        let edits = edits(headers, &stream.incoming, &stream.outgoing(), &plan.config.propagation);
+        let scan = Scan::new(headers);
+        let stream = Self::decide(plan, Draft::new(direction, headers), headers, &scan, entropy, stats);
+        let edits = edits(&scan, &stream.incoming, &stream.outgoing(), &plan.config.propagation);
         (stream, edits)
     }
 
@@ -185,16 +186,23 @@ impl Stream {
         entropy: &mut dyn Entropy,
         stats: &mut Stats,
     ) -> Self {
-        Self::decide(plan, Draft::at_end(direction, headers), headers, entropy, stats)
+        Self::decide(plan, Draft::at_end(direction, headers), headers, &Scan::new(headers), entropy, stats)
     }
 
-    fn decide(plan: &Plan, draft: Draft, headers: &[Header<'_>], entropy: &mut dyn Entropy, stats: &mut Stats) -> Self {
+    fn decide(
+        plan: &Plan,
+        draft: Draft,
+        headers: &[Header<'_>],
+        scan: &Scan<'_, '_>,
+        entropy: &mut dyn Entropy,
+        stats: &mut Stats,
+    ) -> Self {
         stats.count(match draft.direction {
             Direction::Inbound => Counter::RequestsInbound,
             Direction::Outbound => Counter::RequestsOutbound,
             Direction::Gateway => Counter::RequestsGateway,
         });
-        let incoming = extract(headers, &plan.config.propagation);
+        let incoming = extract(scan, &plan.config.propagation);
         if plan.config.propagation.trust == Trust::Continue && !incoming.links.is_empty() {
             stats.count(Counter::PropagationConflicts);
         }

@@ -6,7 +6,7 @@ use sidespan::config::Propagation;
 use sidespan::context::{Flags, Sampled, SpanContext};
 use sidespan::id::SpanId;
 use sidespan::propagation::headers::{Header, decode_pairs, encode_pairs};
-use sidespan::propagation::{Incoming, Outgoing, TraceState, edits, extract};
+use sidespan::propagation::{Incoming, Outgoing, Scan, TraceState, edits, extract};
 use std::hint::black_box;
 
 pub fn bench(criterion: &mut Criterion) {
@@ -37,8 +37,8 @@ fn extraction(criterion: &mut Criterion) {
     let config = Propagation::default();
     let mut group = criterion.benchmark_group("extract");
     for (id, context, headers) in cases() {
-        check_extracted(context, &extract(&headers, &config));
-        group.bench_function(id, |bencher| bencher.iter(|| extract(black_box(&headers), &config)));
+        check_extracted(context, &extract(&Scan::new(&headers), &config));
+        group.bench_function(id, |bencher| bencher.iter(|| extract(&Scan::new(black_box(&headers)), &config)));
     }
 }
 
@@ -58,12 +58,12 @@ fn edit(criterion: &mut Criterion) {
     let config = Propagation::default();
     let mut group = criterion.benchmark_group("edit");
     for (id, context, headers) in cases() {
-        let incoming = extract(&headers, &config);
+        let incoming = extract(&Scan::new(&headers), &config);
         let trace_state = incoming.extracted.as_ref().map_or(TraceState::empty(), |found| found.trace_state.clone());
         let outgoing = Outgoing { context: ours(), sampled: Sampled::Accept, trace_state: &trace_state };
-        check_edited(context, &edits(&headers, &incoming, &outgoing, &config).len());
+        check_edited(context, &edits(&Scan::new(&headers), &incoming, &outgoing, &config).len());
         group.bench_function(id, |bencher| {
-            bencher.iter(|| edits(black_box(&headers), &incoming, black_box(&outgoing), &config));
+            bencher.iter(|| edits(&Scan::new(black_box(&headers)), &incoming, black_box(&outgoing), &config));
         });
     }
 }
