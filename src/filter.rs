@@ -209,7 +209,7 @@ impl Stream {
         if incoming.invalid {
             stats.count(Counter::PropagationInvalid);
         }
-        let (policy, rule) = plan.sampler.policy(&facts(&draft, headers));
+        let (policy, rule) = plan.sampler.policy_of(|| facts(&draft, headers));
         let telemetry = carries_telemetry(&draft, headers);
         if rule.drop || telemetry {
             stats.count(Counter::RequestsIgnored);
