@@ -187,6 +187,11 @@ impl<'h, 'a> Scan<'h, 'a> {
         }
     }
 
+    /// Whether [`Self::trace_state`] is `known`. A header that is written as `known` is need not be read again.
+    pub(super) fn has_trace_state(&self, known: &TraceState) -> bool {
+        self.get(Name::TraceState) == Seen::Once(known.as_bytes()) || self.trace_state() == *known
+    }
+
     /// Whether one of several `tracestate` headers has no member: "avoid sending empty" holds for each of them, and a
     /// receiver that reads only the first would find nothing.
     pub(super) fn has_empty_trace_state(&self) -> bool {
