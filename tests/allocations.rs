@@ -99,7 +99,7 @@ fn a_request_allocates_exactly_so_often() {
         ("unsampled success, child", Inbound, Context::Unsampled, [[4, 2, 1, 0]; 2]),
         ("unsampled success, child", Outbound, Context::Unsampled, [[4, 3, 1, 0]; 2]),
         ("kept", Inbound, Context::W3c, [[6, 2, 65, 9], [6, 2, 66, 9]]),
-        ("kept", Outbound, Context::W3c, [[6, 3, 70, 9]; 2]),
+        ("kept", Outbound, Context::W3c, [[6, 3, 69, 9]; 2]),
     ];
     let mut wrong = Vec::new();
     for (what, direction, context, expected) in table {
