@@ -47,7 +47,7 @@ pub fn cargo() -> Command {
 fn compile() -> Result<PathBuf> {
     let folder = provide::target_dir();
     let status = cargo()
-        .args(["rustc", "--release", "--package", "sidespan", "--lib", "--crate-type", "cdylib"])
+        .args(["rustc", "--profile", "module", "--package", "sidespan", "--lib", "--crate-type", "cdylib"])
         .args(["--target", target::TARGET, "--target-dir"])
         .arg(&folder)
         .args(["--config", &remap()?])
@@ -56,7 +56,7 @@ fn compile() -> Result<PathBuf> {
     if !status.success() {
         bail!("the module does not compile");
     }
-    Ok(folder.join(target::TARGET).join("release").join("sidespan.wasm"))
+    Ok(folder.join(target::TARGET).join("module").join("sidespan.wasm"))
 }
 
 /// A configuration of cargo that keeps the paths of this machine out of the module's panic messages, so that every machine
