@@ -32,7 +32,14 @@ fn make() -> Result<(PathBuf, usize, wasm::Pruned)> {
     let pruned = wasm::prune(&bytes)?;
     let path = provide::module_path();
     write_if_changed(&path, &pruned.bytes)?;
+    write_if_changed(&named(&path), &pruned.named)?;
+    wasm::check_size(pruned.bytes.len())?;
     Ok((path, bytes.len(), pruned))
+}
+
+/// The same code with the names of its functions, for reading a backtrace.
+fn named(path: &Path) -> PathBuf {
+    path.with_extension("names.wasm")
 }
 
 /// `cargo`, the very one that runs this task, in the root of the workspace.
@@ -43,7 +50,8 @@ pub fn cargo() -> Command {
 }
 
 /// Runs `cargo rustc` and returns the module as the linker left it. Asking for the `cdylib` alone makes it 10 kB smaller
-/// than what `cargo build` gives: only then does link-time optimisation see all of it.
+/// than what `cargo build` gives: only then does link-time optimisation see all of it. The profile `module` is a release
+/// that is optimised for size.
 fn compile() -> Result<PathBuf> {
     let folder = provide::target_dir();
     let status = cargo()
@@ -91,8 +99,14 @@ fn write_if_changed(path: &Path, bytes: &[u8]) -> Result<()> {
 
 fn report(path: &Path, raw: usize, pruned: &wasm::Pruned) {
     let here = std::env::current_dir().unwrap_or_default();
-    println!("{}", path.strip_prefix(&here).unwrap_or(path).display());
-    println!("  size     {} bytes, {raw} before unneeded exports and their code were removed", pruned.bytes.len());
+    let shown = |path: &Path| path.strip_prefix(&here).unwrap_or(path).display().to_string();
+    println!("{}", shown(path));
+    println!("  size     {} bytes of at most {} ({raw} as the linker left it)", pruned.bytes.len(), wasm::LIMIT);
+    println!(
+        "  names    {}: the same code with the names of its functions, {} bytes",
+        shown(&named(path)),
+        pruned.named.len()
+    );
     println!("  removed  {}", list(pruned.removed.iter().map(String::as_str), "proxy_on_"));
     println!("  imports  {}", list(pruned.imports.iter().map(String::as_str), "env.proxy_"));
 }
