@@ -72,6 +72,16 @@ impl Duration {
     }
 }
 
+impl fmt::Display for Duration {
+    /// A whole number with the largest unit that allows one, up to seconds. (`Debug` of std's weighs 3 kB.)
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let nanos = self.as_nanos();
+        let units = [(1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us")];
+        let (size, unit) = units.into_iter().find(|(size, _)| nanos.is_multiple_of(*size)).unwrap_or((1, "ns"));
+        write!(f, "{}{unit}", nanos / size)
+    }
+}
+
 /// `number`, digits with at most one point, times `scale`. In whole numbers: std's reader of floats weighs 15 kB.
 fn scaled(number: &str, scale: u64) -> Option<u64> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
@@ -200,6 +210,29 @@ impl<'de> Deserialize<'de> for Percentage {
         }
         deserializer.deserialize_any(Share)
     }
+}
+
+impl fmt::Display for Percentage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&decimal(self.0))
+    }
+}
+
+/// A number as one writes it: `1`, `0.5`, `1e-7`. By serde_json, which has to print numbers anyhow: what the standard
+/// library needs for floats weighs 15 kB.
+pub fn decimal(number: f64) -> String {
+    let text = serde_json::Number::from_f64(number).map(|number| number.to_string());
+    let text = text.unwrap_or_else(|| {
+        if number.is_nan() {
+            "NaN"
+        } else if number > 0.0 {
+            "Infinity"
+        } else {
+            "-Infinity"
+        }
+        .to_owned()
+    });
+    text.strip_suffix(".0").map(str::to_owned).unwrap_or(text)
 }
 
 // === impl StatusPattern ===

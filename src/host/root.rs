@@ -176,9 +176,14 @@ fn banner() -> String {
 
 /// What `vmConfig.env` passes; `std::env::vars` would panic on a value that is not UTF-8.
 fn environment() -> Environment {
-    std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect()
+    let mut environment = Environment::new();
+    // One by one: `collect` would sort first, and bring 10 kB of sorting into the module.
+    for (name, value) in std::env::vars_os() {
+        if let (Ok(name), Ok(value)) = (name.into_string(), value.into_string()) {
+            environment.insert(name, value);
+        }
+    }
+    environment
 }
 
 fn unreadable(failed: Failed) -> Problem {
