@@ -76,6 +76,7 @@ impl Collector {
     }
 }
 
+#[inline]
 fn shorten(value: &mut Value, limit: usize) {
     match value {
         Value::String(Cow::Owned(text)) => shorten_text(text, limit),
@@ -95,6 +96,7 @@ fn shorten_text(text: &mut String, limit: usize) {
 }
 
 /// About what an attribute takes on the wire.
+#[inline]
 fn size(key: &str, value: &Value) -> usize {
     let value = match value {
         Value::String(text) => text.len(),
