@@ -46,8 +46,12 @@ impl Collector {
     }
 
     /// Adds an attribute, or replaces the value of one that has this key.
+    #[inline]
     pub fn set(&mut self, key: impl Into<Cow<'static, str>>, value: impl Into<Value>) {
-        let (key, mut value) = (key.into(), value.into());
+        self.put(key.into(), value.into());
+    }
+
+    fn put(&mut self, key: Cow<'static, str>, mut value: Value) {
         shorten(&mut value, self.limits.value_length);
         let known = self.attributes.iter_mut().find(|attribute| attribute.key == key);
         let freed = known.as_ref().map_or(0, |attribute| size(&attribute.key, &attribute.value));
