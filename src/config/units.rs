@@ -79,9 +79,9 @@ impl fmt::Display for Duration {
         let units = [(1_000_000_000, 9, "s"), (1_000_000, 6, "ms"), (1_000, 3, "us")];
         let fits = |(size, _, _): &(u64, usize, &str)| nanos >= *size || nanos == 0;
         let (size, places, unit) = units.into_iter().find(fits).unwrap_or((1, 0, "ns"));
-        write!(f, "{}", nanos / size)?;
+        write!(f, "{}", nanos.checked_div(size).unwrap_or_default())?;
         if !nanos.is_multiple_of(size) {
-            let fraction = format!("{:0places$}", nanos % size);
+            let fraction = format!("{:0places$}", nanos.checked_rem(size).unwrap_or_default());
             write!(f, ".{}", fraction.trim_end_matches('0'))?;
         }
         f.write_str(unit)
