@@ -5,7 +5,7 @@ use crate::context::{Flags, Sampled, SpanContext};
 use crate::export::{Counter, Stats, is_telemetry};
 use crate::id::{Entropy, SpanId, TraceId};
 use crate::propagation::headers::{self, Header, HeaderEdit, decode_pairs};
-use crate::propagation::{Incoming, Outgoing, TraceState, edits, extract, traceparent};
+use crate::propagation::{Incoming, Outgoing, Scan, TraceState, edits, extract, traceparent};
 use crate::sampling::keep::{self, Kept, Mark, Signal};
 use crate::sampling::outcome::{Outcome, ResponseFlags};
 use crate::sampling::rules::{self, Facts, Policy, Sampler};
@@ -90,6 +90,8 @@ struct Response {
     complete: bool,
     status: Option<u16>,
     grpc_status: Option<u32>,
+    /// Attempts so far; 0 where nobody asked.
+    attempts: u32,
 }
 
 /// A span that is kept, with what its sampling needs until the flush.
@@ -170,8 +172,9 @@ impl Stream {
         entropy: &mut dyn Entropy,
         stats: &mut Stats,
     ) -> (Self, Vec<HeaderEdit>) {
-        let stream = Self::decide(plan, Draft::new(direction, headers), headers, entropy, stats);
-        let edits = edits(headers, &stream.incoming, &stream.outgoing(), &plan.config.propagation);
+        let scan = Scan::new(headers);
+        let stream = Self::decide(plan, Draft::new(direction, headers), headers, &scan, entropy, stats);
+        let edits = edits(&scan, &stream.incoming, &stream.outgoing(), &plan.config.propagation);
         (stream, edits)
     }
 
@@ -183,23 +186,30 @@ impl Stream {
         entropy: &mut dyn Entropy,
         stats: &mut Stats,
     ) -> Self {
-        Self::decide(plan, Draft::at_end(direction, headers), headers, entropy, stats)
+        Self::decide(plan, Draft::at_end(direction, headers), headers, &Scan::new(headers), entropy, stats)
     }
 
-    fn decide(plan: &Plan, draft: Draft, headers: &[Header<'_>], entropy: &mut dyn Entropy, stats: &mut Stats) -> Self {
+    fn decide(
+        plan: &Plan,
+        draft: Draft,
+        headers: &[Header<'_>],
+        scan: &Scan<'_, '_>,
+        entropy: &mut dyn Entropy,
+        stats: &mut Stats,
+    ) -> Self {
         stats.count(match draft.direction {
             Direction::Inbound => Counter::RequestsInbound,
             Direction::Outbound => Counter::RequestsOutbound,
             Direction::Gateway => Counter::RequestsGateway,
         });
-        let incoming = extract(headers, &plan.config.propagation);
+        let incoming = extract(scan, &plan.config.propagation);
         if plan.config.propagation.trust == Trust::Continue && !incoming.links.is_empty() {
             stats.count(Counter::PropagationConflicts);
         }
         if incoming.invalid {
             stats.count(Counter::PropagationInvalid);
         }
-        let (policy, rule) = plan.sampler.policy(&facts(&draft, headers));
+        let (policy, rule) = plan.sampler.policy_of(|| facts(&draft, headers));
         let telemetry = carries_telemetry(&draft, headers);
         if rule.drop || telemetry {
             stats.count(Counter::RequestsIgnored);
@@ -285,6 +295,7 @@ impl Stream {
             complete: end_of_stream,
             status: headers::first(headers, b":status").and_then(number),
             grpc_status: headers::first(headers, b"grpc-status").filter(|_| self.draft.grpc).and_then(number),
+            attempts: 0,
         };
         let mut edits = Vec::new();
         match self.draft.direction {
@@ -345,6 +356,8 @@ impl Stream {
             None => {}
         }
         let attempts = world.number(path::UPSTREAM_REQUEST_ATTEMPT_COUNT).unwrap_or_default();
+        // The last one: what answers is not tried again.
+        self.response.attempts = u32::try_from(attempts).unwrap_or(u32::MAX);
         // Envoy tried again: the failed attempt and its signal are gone, but its callee kept an error.
         if let Some(threshold) = policy.errors.threshold.filter(|_| attempts > 1) {
             recording.learn(Kept::At(threshold));
@@ -401,6 +414,9 @@ impl Stream {
     /// The stream has ended: its span, if it is kept.
     pub fn finish(mut self, plan: &Plan, world: &mut World<'_>) -> Option<Finished> {
         let policy = self.policy(plan)?;
+        if self.recording.as_ref()?.head.sampled.decision() == Some(true) {
+            world.attributes.expect_span(self.draft.kind());
+        }
         let outcome = self.outcome(policy, world);
         let failed = policy.errors.is_error(&outcome);
         match self.draft.direction {
@@ -413,6 +429,7 @@ impl Stream {
         if !verdict.keep {
             return None;
         }
+        world.attributes.expect_span(self.draft.kind());
         let overwritten = self.is_overwritten(plan, world);
         if overwritten {
             world.stats.count(Counter::PropagationOverwritten);
@@ -489,7 +506,7 @@ impl Stream {
             grpc: self.draft.grpc,
             flags: ResponseFlags(world.number(path::RESPONSE_FLAGS).unwrap_or_default()),
             duration_ns: if policy.slow.is_some() { duration_ns(world) } else { 0 },
-            attempts: 0,
+            attempts: self.response.attempts,
         }
     }
 

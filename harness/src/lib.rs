@@ -25,6 +25,7 @@ pub mod receiver;
 pub mod server;
 pub mod span;
 pub mod upstream;
+pub mod usage;
 
 mod process;
 mod support;

@@ -3,6 +3,7 @@
 use super::abi;
 use super::attributes::Live;
 use super::entropy::Pool;
+use super::expressions::Expressions;
 use super::root;
 use super::shared::SharedMarks;
 use crate::config::{Config, Direction};
@@ -24,6 +25,11 @@ const METRICS_TICK: Duration = Duration::from_secs(5);
 pub struct Active {
     /// Everything resolved from the configuration.
     pub plan: Plan,
+    /// Attributes in one go.
+    pub expressions: Expressions,
+    /// Whether all streams of this root context come through listeners of the same direction.
+    one_direction: bool,
+    direction: Cell<Option<Direction>>,
     recorder: RefCell<Recorder>,
     entropy: RefCell<Pool>,
     /// The timer runs faster than usual.
@@ -41,6 +47,9 @@ impl Active {
         let recorder =
             Recorder::new(plan.config(), plan.sampler(), &plan.identity().resource, u64::from_le_bytes(seed));
         Self {
+            expressions: Expressions::new(plan.identity().istio),
+            one_direction: has_root_per_direction(&Live::default()),
+            direction: Cell::new(None),
             plan,
             recorder: RefCell::new(recorder),
             entropy: RefCell::new(entropy),
@@ -69,7 +78,15 @@ impl Active {
 
     /// Which side of the workload this stream's listener serves.
     pub fn direction(&self, attributes: &dyn Attributes) -> Direction {
-        self.plan.direction(|| attributes.get(path::LISTENER_DIRECTION).as_deref().and_then(int))
+        if let Some(known) = self.direction.get() {
+            return known;
+        }
+        let listener = attributes.get(path::LISTENER_DIRECTION).as_deref().and_then(int);
+        let direction = self.plan.direction(|| listener);
+        if self.one_direction && listener.is_some() {
+            self.direction.set(Some(direction));
+        }
+        direction
     }
 
     /// Nothing here is entered twice at a time; if it were, the inner call is left out rather than trapping.
@@ -84,7 +101,7 @@ impl Active {
     }
 
     /// For what a stream does later.
-    pub fn with_world<T>(&self, attributes: &Live, run: impl FnOnce(&mut World<'_>) -> T) -> Option<T> {
+    pub fn with_world<T>(&self, attributes: &Live<'_>, run: impl FnOnce(&mut World<'_>) -> T) -> Option<T> {
         self.with_recorder(|recorder| {
             let (stats, caps) = recorder.stats_and_caps();
             run(&mut World {
@@ -155,4 +172,14 @@ impl Active {
             );
         }
     }
+}
+
+/// Up to Envoy 1.39 the key of a root context holds the listener's direction (`source/extensions/common/wasm/plugin.h`), so
+/// what the first stream reads holds for all; since 1.40 listeners of both directions share one. Unknown versions are new.
+fn has_root_per_direction(attributes: &dyn Attributes) -> bool {
+    let version = |part: &str| {
+        let path = format!("xds\0node\0user_agent_build_version\0version\0{part}");
+        attributes.get(path.as_bytes()).as_deref().and_then(int)
+    };
+    matches!((version("major_number"), version("minor_number")), (Some(1), Some(..40)))
 }

@@ -1,20 +1,40 @@
 //! Envoy's attributes and header maps, read when asked for.
 
 use super::abi::{self, Map};
+use super::expressions::Expressions;
+use crate::span::Kind;
 use crate::span::attributes::Attributes;
+use crate::span::gather::Gathered;
 use std::cell::OnceCell;
 
 /// Reads through the ABI; each header map crosses at most once.
 #[derive(Default)]
-pub struct Live {
+pub struct Live<'a> {
+    /// Without them every attribute is read by itself.
+    expressions: Option<&'a Expressions>,
+    gathered: OnceCell<Option<Gathered>>,
     request: OnceCell<Vec<u8>>,
     response: OnceCell<Vec<u8>>,
     trailers: OnceCell<Vec<u8>>,
 }
 
-impl Attributes for Live {
+// === impl Live ===
+
+impl<'a> Live<'a> {
+    /// Where a span may be built.
+    pub fn new(expressions: &'a Expressions) -> Self {
+        Self { expressions: Some(expressions), ..Self::default() }
+    }
+}
+
+impl Attributes for Live<'_> {
     fn get(&self, path: &[u8]) -> Option<Vec<u8>> {
-        abi::property(path).ok()
+        let known = self.gathered.get().and_then(Option::as_ref).and_then(|gathered| gathered.get(path));
+        known.map_or_else(|| abi::property(path).ok(), |value| value.map(<[u8]>::to_vec))
+    }
+
+    fn expect_span(&self, kind: Kind) {
+        self.gathered.get_or_init(|| self.expressions?.evaluate(kind));
     }
 
     fn request_headers(&self) -> Vec<u8> {

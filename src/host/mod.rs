@@ -5,6 +5,7 @@ mod active;
 mod attributes;
 pub mod callbacks;
 mod entropy;
+mod expressions;
 mod metrics;
 mod root;
 mod shared;

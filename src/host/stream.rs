@@ -49,7 +49,7 @@ impl HttpStream {
     /// The request has ended.
     pub fn log(&mut self) -> Option<()> {
         let active = self.active.take()?;
-        let live = Live::default();
+        let live = Live::new(&active.expressions);
         let stream = match self.stream.take() {
             Some(stream) => stream,
             None => {

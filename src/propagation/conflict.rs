@@ -108,7 +108,7 @@ mod tests {
     /// `format trace span state [tracestate] [=> link …]`, a bare instruction, or `-`.
     fn incoming(text: &str, config: &Propagation) -> String {
         let text = show(text);
-        let incoming = extract(&headers(&text), config);
+        let incoming = extract(&Scan::new(&headers(&text)), config);
         assert!(incoming.extracted.is_none() || incoming.instruction.is_none());
         let mut out = match (&incoming.extracted, incoming.instruction) {
             (Some(winner), _) => format!("{:?} {} {}", winner.format, extracted(winner), winner.trace_state),
@@ -270,7 +270,8 @@ mod tests {
         ];
         for (input, expected, why) in table {
             let input = show(input);
-            let incoming = extract(&headers(&input), &config(&[TraceContext, B3, Gcp], &[], Trust::Continue));
+            let incoming =
+                extract(&Scan::new(&headers(&input)), &config(&[TraceContext, B3, Gcp], &[], Trust::Continue));
             assert_eq!(incoming.invalid, *expected, "{why}");
         }
     }
@@ -295,7 +296,8 @@ mod tests {
     #[test]
     fn the_random_flag_is_only_w3cs_to_give() {
         let config = Propagation::default();
-        let random = |text: &str| extract(&headers(&show(text)), &config).extracted.map(|winner| winner.random);
+        let random =
+            |text: &str| extract(&Scan::new(&headers(&show(text))), &config).extracted.map(|winner| winner.random);
         assert_eq!(random("traceparent: 00-{t}-{s}-03"), Some(true));
         assert_eq!(random("traceparent: 00-{t}-{s}-01"), Some(false));
         assert_eq!(random("b3: {t}-{s}-1"), Some(false));

@@ -36,8 +36,12 @@ pub(super) fn order(config: &Propagation) -> impl Iterator<Item = Format> {
 
 /// The formats that are rewritten if they come in.
 pub(super) fn rewritable(config: &Propagation) -> FormatSet {
-    let core = [Format::TraceContext, Format::B3Single, Format::B3Multi];
-    core.into_iter().chain(order(config)).chain(config.inject.iter().map(|dialect| injected(*dialect))).collect()
+    let mut formats = FormatSet(Format::TraceContext.bit() | Format::B3Single.bit() | Format::B3Multi.bit());
+    for dialect in &config.extract {
+        extracted(*dialect).iter().for_each(|format| formats.0 |= format.bit());
+    }
+    config.inject.iter().for_each(|dialect| formats.0 |= injected(*dialect).bit());
+    formats
 }
 
 pub(super) fn extracted(dialect: Dialect) -> &'static [Format] {

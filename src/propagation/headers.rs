@@ -74,24 +74,18 @@ pub const MAX_PAIRS: usize = 4096;
 pub fn decode_pairs(block: &[u8]) -> Vec<Header<'_>> {
     let mut out = Vec::new();
     let Some((count, rest)) = take_u32(block) else { return out };
-    let Some((mut lengths, mut data)) = count.checked_mul(8).and_then(|size| rest.split_at_checked(size)) else {
+    let Some((lengths, mut data)) = count.checked_mul(8).and_then(|size| rest.split_at_checked(size)) else {
         return out;
     };
+    let (lengths, _) = lengths.as_chunks::<4>();
+    let (pairs, _) = lengths.as_chunks::<2>();
     // A pair takes two bytes of data even if it is empty.
     out.reserve(count.min(MAX_PAIRS).min(data.len() / 2));
-    while out.len() < MAX_PAIRS {
-        let Some(((name, name_data), value_lengths)) =
-            take_u32(lengths).and_then(|(length, rest)| Some((take_text(data, length)?, rest)))
-        else {
-            break;
-        };
-        let Some(((value, value_data), next)) =
-            take_u32(value_lengths).and_then(|(length, rest)| Some((take_text(name_data, length)?, rest)))
-        else {
-            break;
-        };
+    for [name, value] in pairs.iter().take(MAX_PAIRS) {
+        let Some((name, rest)) = take_text(data, *name) else { break };
+        let Some((value, rest)) = take_text(rest, *value) else { break };
         out.push(Header { name, value });
-        (lengths, data) = (next, value_data);
+        data = rest;
     }
     out
 }
@@ -119,7 +113,8 @@ fn take_u32(bytes: &[u8]) -> Option<(usize, &[u8])> {
 
 /// `length` bytes and the NUL behind them.
 #[inline]
-fn take_text(data: &[u8], length: usize) -> Option<(&[u8], &[u8])> {
+fn take_text(data: &[u8], length: [u8; 4]) -> Option<(&[u8], &[u8])> {
+    let length = usize::try_from(u32::from_le_bytes(length)).ok()?;
     let (text, rest) = data.split_at_checked(length)?;
     Some((text, rest.strip_prefix(b"\0")?))
 }

@@ -32,10 +32,11 @@ pub mod xray;
 pub use self::conflict::same_trace;
 pub use self::format::{Format, FormatSet};
 pub use self::headers::{Header, HeaderEdit};
+pub use self::scan::Scan;
 pub use self::tracestate::TraceState;
 
 use self::format::{injected, rewritable};
-use self::scan::{Edits, Scan};
+use self::scan::Edits;
 use crate::config::{self, Trust};
 use crate::context::{Flags, Sampled, SpanContext};
 use crate::id::{SpanId, TraceId};
@@ -92,14 +93,13 @@ pub enum Reading {
     State(Sampled),
 }
 
-/// Reads the context of a request. Names in `headers` are lower case. Without any trace header nothing is allocated.
-pub fn extract(headers: &[Header<'_>], config: &config::Propagation) -> Incoming {
-    let scan = Scan::new(headers);
+/// Reads the context of a request. Without any trace header nothing is allocated.
+pub fn extract(scan: &Scan<'_, '_>, config: &config::Propagation) -> Incoming {
     let present = scan.formats().intersection(rewritable(config));
     if present.is_empty() || config.trust == Trust::Ignore {
         return Incoming { present, ..Incoming::default() };
     }
-    let mut incoming = conflict::read_all(&scan, config);
+    let mut incoming = conflict::read_all(scan, config);
     incoming.present = present;
     if config.trust == Trust::Restart {
         let distrusted = incoming.extracted.take().and_then(|winner| winner.context());
@@ -112,13 +112,12 @@ pub fn extract(headers: &[Header<'_>], config: &config::Propagation) -> Incoming
 /// The edits after which the headers tell `outgoing` in every format that came in or is configured, and nothing else.
 /// A header that is right already is not edited.
 pub fn edits(
-    headers: &[Header<'_>],
+    scan: &Scan<'_, '_>,
     incoming: &Incoming,
     outgoing: &Outgoing<'_>,
     config: &config::Propagation,
 ) -> Vec<HeaderEdit> {
-    let scan = Scan::new(headers);
-    let mut edits = Edits::new(&scan);
+    let mut edits = Edits::new(scan);
     let formats = incoming.present.union(config.inject.iter().map(|dialect| injected(*dialect)).collect());
     for format in formats.iter() {
         match format {
@@ -183,7 +182,7 @@ mod tests {
         ];
         for (input, extract_from, inject, expected, why) in table {
             for trust in [Trust::Continue, Trust::Restart, Trust::Ignore] {
-                let incoming = extract(&headers(input), &config(extract_from, inject, trust));
+                let incoming = extract(&Scan::new(&headers(input)), &config(extract_from, inject, trust));
                 assert_eq!(incoming.present.iter().collect::<Vec<_>>(), *expected, "{why}");
             }
         }
@@ -196,7 +195,8 @@ mod tests {
         let trace_state = &TraceState::parse([trace_state.as_bytes()]);
         let context = SpanContext { span_id: SpanId::from_hex(V.as_bytes()).expect("valid"), ..context() };
         let outgoing = Outgoing { context, sampled, trace_state };
-        text(&apply(&before, &edits(&before, &extract(&before, config), &outgoing, config)))
+        let scan = &Scan::new(&before);
+        text(&apply(&before, &edits(scan, &extract(scan, config), &outgoing, config)))
     }
 
     #[test]
@@ -347,10 +347,11 @@ mod tests {
         let config = config::Propagation::default();
         let right = show("traceparent: 00-{t}-{s}-01\ntracestate: a=1\nb3: {t}-{s}-1");
         let before = headers(&right);
-        let incoming = extract(&before, &config);
+        let scan = &Scan::new(&before);
+        let incoming = extract(scan, &config);
         let trace_state = &TraceState::parse([&b"a=1"[..]]);
         let outgoing = Outgoing { context: context(), sampled: Sampled::Accept, trace_state };
-        assert_eq!(edits(&before, &incoming, &outgoing, &config), []);
+        assert_eq!(edits(scan, &incoming, &outgoing, &config), []);
     }
 
     #[test]
@@ -359,6 +360,6 @@ mod tests {
         let context = SpanContext { flags: Flags::new(true, true), ..context() };
         let outgoing = Outgoing { context, sampled: Sampled::Defer, trace_state: &TraceState::empty() };
         let expected = HeaderEdit::Set("traceparent".into(), format!("00-{T}-{S}-03").into_bytes());
-        assert_eq!(edits(&[], &Incoming::default(), &outgoing, &config), [expected]);
+        assert_eq!(edits(&Scan::new(&[]), &Incoming::default(), &outgoing, &config), [expected]);
     }
 }

@@ -139,14 +139,14 @@ proptest! {
     ) {
         let headers = borrow(&before);
         let outgoing = Outgoing { context, sampled, trace_state: &trace_state };
-        let incoming = extract(&headers, &config);
-        let after = apply(&headers, &edits(&headers, &incoming, &outgoing, &config));
+        let incoming = extract(&Scan::new(&headers), &config);
+        let after = apply(&headers, &edits(&Scan::new(&headers), &incoming, &outgoing, &config));
 
         // The next hop reads what this hop writes, in an order of its own.
         let written = incoming.present.union(config.inject.iter().map(|dialect| injected(*dialect)).collect());
         let reads = |dialect: &Dialect| extracted(*dialect).iter().any(|format| written.contains(*format));
         let next = Propagation { extract: order.into_iter().filter(reads).collect(), ..Propagation::default() };
-        let found = extract(&borrow(&after), &next);
+        let found = extract(&Scan::new(&borrow(&after)), &next);
 
         prop_assert!(found.links.is_empty(), "two headers disagree: {found:?}");
         let without_halves = written.iter().all(|format| matches!(format, Format::Datadog | Format::OtTrace));
@@ -186,8 +186,8 @@ proptest! {
         }
         let sampled = if defer { Sampled::Defer } else { sampled };
         let outgoing = Outgoing { context, sampled, trace_state: &trace_state };
-        let incoming = extract(&headers, &config);
-        let list = edits(&headers, &incoming, &outgoing, &config);
+        let incoming = extract(&Scan::new(&headers), &config);
+        let list = edits(&Scan::new(&headers), &incoming, &outgoing, &config);
         for edit in &list {
             prop_assert_eq!(list.iter().filter(|other| other.name() == edit.name()).count(), 1);
             if let HeaderEdit::Set(name, value) = edit {
@@ -196,8 +196,8 @@ proptest! {
         }
         let after = apply(&headers, &list);
         let again = borrow(&after);
-        prop_assert_eq!(edits(&again, &extract(&again, &config), &outgoing, &config), []);
-        prop_assert_eq!(edits(&again, &incoming, &outgoing, &config), []);
+        prop_assert_eq!(edits(&Scan::new(&again), &extract(&Scan::new(&again), &config), &outgoing, &config), []);
+        prop_assert_eq!(edits(&Scan::new(&again), &incoming, &outgoing, &config), []);
     }
 
     #[test]
@@ -208,7 +208,7 @@ proptest! {
     ) {
         let headers = borrow(&before);
         let outgoing = Outgoing { context, sampled, trace_state: &trace_state };
-        let after = apply(&headers, &edits(&headers, &extract(&headers, &config), &outgoing, &config));
+        let after = apply(&headers, &edits(&Scan::new(&headers), &extract(&Scan::new(&headers), &config), &outgoing, &config));
         let ours = rewritable(&config);
         let foreign = |(name, _): &&(String, Vec<u8>)| {
             !Scan::new(&[Header::new(name, "")]).formats().iter().any(|format| ours.contains(format))
@@ -218,7 +218,7 @@ proptest! {
 
     #[test]
     fn a_caller_that_is_not_trusted_decides_nothing(before in any_headers(), config in any_config()) {
-        let found = extract(&borrow(&before), &config);
+        let found = extract(&Scan::new(&borrow(&before)), &config);
         if config.trust != Trust::Continue {
             prop_assert_eq!((&found.extracted, found.instruction), (&None, None));
         }

@@ -45,7 +45,7 @@ pub(super) enum Seen<'a> {
 
 /// What one pass over the headers found. Holds no more than references; nothing is allocated.
 #[derive(Clone, Debug)]
-pub(super) struct Scan<'h, 'a> {
+pub struct Scan<'h, 'a> {
     headers: &'h [Header<'a>],
     seen: [Seen<'a>; Name::COUNT],
     formats: FormatSet,
@@ -146,7 +146,8 @@ impl<'a> Seen<'a> {
 // === impl Scan ===
 
 impl<'h, 'a> Scan<'h, 'a> {
-    pub(super) fn new(headers: &'h [Header<'a>]) -> Self {
+    /// Names in `headers` are lower case.
+    pub fn new(headers: &'h [Header<'a>]) -> Self {
         let mut scan = Self { headers, seen: [Seen::Absent; Name::COUNT], formats: FormatSet::default() };
         for header in headers {
             if let Some(name) = Name::of(header.name) {
@@ -184,6 +185,11 @@ impl<'h, 'a> Scan<'h, 'a> {
             Seen::Once(value) => TraceState::parse([value]),
             Seen::Repeated => TraceState::parse(self.trace_states()),
         }
+    }
+
+    /// Whether [`Self::trace_state`] is `known`. A header that is written as `known` is need not be read again.
+    pub(super) fn has_trace_state(&self, known: &TraceState) -> bool {
+        self.get(Name::TraceState) == Seen::Once(known.as_bytes()) || self.trace_state() == *known
     }
 
     /// Whether one of several `tracestate` headers has no member: "avoid sending empty" holds for each of them, and a

@@ -81,7 +81,7 @@ pub(super) fn write(outgoing: &Outgoing<'_>, trace_state: &TraceState, edits: &m
     edits.set(Name::TraceParent, &format(&context));
     if trace_state.is_empty() {
         edits.remove(Name::TraceState);
-    } else if edits.scan().trace_state() != *trace_state || edits.scan().has_empty_trace_state() {
+    } else if !edits.scan().has_trace_state(trace_state) || edits.scan().has_empty_trace_state() {
         edits.set(Name::TraceState, trace_state.as_bytes());
     }
 }

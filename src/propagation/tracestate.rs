@@ -120,6 +120,10 @@ impl TraceState {
     }
 
     fn push(&mut self, member: &[u8]) {
+        // Mostly there are few more.
+        if self.text.capacity() == 0 {
+            self.text.reserve(64);
+        }
         if !self.text.is_empty() {
             self.text.push(b',');
         }

@@ -95,6 +95,11 @@ impl Sampler {
         }
     }
 
+    /// As [`Self::policy`], of facts that are looked at only if there are rules.
+    pub fn policy_of<'f>(&self, facts: impl FnOnce() -> Facts<'f>) -> (usize, &Policy) {
+        if self.rules.is_empty() { (0, &self.default) } else { self.policy(&facts()) }
+    }
+
     /// The policy of a number.
     pub fn get(&self, index: usize) -> &Policy {
         self.rules.get(index).map_or(&self.default, |(_, policy)| policy)

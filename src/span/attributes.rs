@@ -4,6 +4,7 @@
 //! durations as 8 bytes little-endian (times in nanoseconds), a boolean as one byte.
 
 use crate::propagation::headers::{Header, encode_pairs};
+use crate::span::Kind;
 use crate::span::redact::safe_text;
 use std::collections::BTreeMap;
 
@@ -14,6 +15,8 @@ pub const MAX_TEXT: usize = 4096;
 pub trait Attributes {
     /// The raw bytes of an attribute; `None` if it is absent or cannot be serialised.
     fn get(&self, path: &[u8]) -> Option<Vec<u8>>;
+    /// A span of this kind is about to be built: whoever can have its attributes in one go, should.
+    fn expect_span(&self, _: Kind) {}
     /// The request headers as a serialised block of pairs; empty if there are none.
     fn request_headers(&self) -> Vec<u8>;
     /// The response headers, likewise.

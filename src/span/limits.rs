@@ -53,15 +53,16 @@ impl Collector {
 
     fn put(&mut self, key: Cow<'static, str>, mut value: Value) {
         shorten(&mut value, self.limits.value_length);
+        let length = self.attributes.len();
         let known = self.attributes.iter_mut().find(|attribute| attribute.key == key);
         let freed = known.as_ref().map_or(0, |attribute| size(&attribute.key, &attribute.value));
         let bytes = self.bytes.saturating_sub(freed).saturating_add(size(&key, &value));
-        if bytes > MAX_SPAN_BYTES || (known.is_none() && self.attributes.len() >= self.limits.attributes) {
+        if bytes > MAX_SPAN_BYTES || (known.is_none() && length >= self.limits.attributes) {
             self.dropped = self.dropped.saturating_add(1);
             return;
         }
         self.bytes = bytes;
-        match self.attributes.iter_mut().find(|attribute| attribute.key == key) {
+        match known {
             Some(attribute) => attribute.value = value,
             None => self.attributes.push(Attribute { key, value }),
         }

@@ -111,6 +111,10 @@ pub fn without_credentials(text: &str) -> String {
 /// Any bytes as text of at most `limit` bytes: cut on a character boundary, what is not UTF-8 and every control
 /// character replaced by U+FFFD.
 pub fn safe_text(bytes: &[u8], limit: usize) -> String {
+    if bytes.len() <= limit && bytes.iter().fold(true, |plain, byte| plain & matches!(byte, 0x20..=0x7e)) {
+        // Most text: one pass that looks at no byte twice and leaves none early.
+        return String::from_utf8(bytes.to_vec()).unwrap_or_default();
+    }
     // A few bytes more than the limit, so that a character across it is seen whole and then cut off whole.
     let head = bytes.get(..limit.saturating_add(4)).unwrap_or(bytes);
     let mut text = match std::str::from_utf8(head) {

@@ -2,13 +2,14 @@
 //!
 //! Requests are spied on loosely: the bounds catch a request that waits for the receiver, not a slow machine.
 
-use crate::ledger::{Ledger, balanced, exporter_lines, resident_bytes};
+use crate::ledger::{Ledger, balanced, exporter_lines};
 use crate::stage::{SOON, Stage, config, filter};
 use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 use sidespan_harness::bootstrap::{Bootstrap, Cluster, Direction, Listener, Node, Route, Wasm};
 use sidespan_harness::client::{Client, fire};
 use sidespan_harness::receiver::{Export, Reply};
+use sidespan_harness::usage::{Worker, resident_bytes};
 use sidespan_harness::{Envoy, Receiver, Result, Upstream, envoy_binary};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -421,6 +422,7 @@ async fn cost_of_compression() -> Result<()> {
         bootstrap = bootstrap.listener(Listener::inbound("app").named(kind).filter(filter(&config)?));
     }
     let envoy = Envoy::start(&envoy_binary()?, &bootstrap).await?;
+    let worker = Worker::of(envoy.id()).context("Linux only")?;
     let mut costs: Vec<Vec<f64>> = vec![Vec::new(); kinds.len()];
     let mut kept = 0;
     for round in 0..=ROUNDS {
@@ -428,11 +430,11 @@ async fn cost_of_compression() -> Result<()> {
         for place in 0..kinds.len() {
             let kind = if round % 2 == 0 { place } else { kinds.len() - 1 - place };
             let client = Client::http1(envoy.port(kinds[kind])?);
-            let before = worker_run_time_ns(envoy.id()).context("Linux only")?;
+            let before = worker.run_time_ns().context("Linux only")?;
             load(&client, 0..BURST).await?;
             kept += BURST as u64;
             Ledger::settled(&envoy, &Ledger::default(), kept, SOON).await?;
-            let spent = worker_run_time_ns(envoy.id()).context("Linux only")? - before;
+            let spent = worker.run_time_ns().context("Linux only")? - before;
             // The first round warms.
             if round > 0 {
                 costs[kind].push(spent as f64 / BURST as f64 / 1e3);
@@ -453,13 +455,4 @@ async fn cost_of_compression() -> Result<()> {
         println!("{kind:>8}: {wire} bytes sent for {decoded}");
     }
     Ok(())
-}
-
-/// Nanoseconds that the only worker has run, by the scheduler's account.
-fn worker_run_time_ns(pid: u32) -> Option<u64> {
-    std::fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten().find_map(|task| {
-        let name = std::fs::read_to_string(task.path().join("comm")).ok()?;
-        let spent = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
-        name.starts_with("wrk:worker").then(|| spent.split_whitespace().next()?.parse().ok())?
-    })
 }

@@ -87,10 +87,3 @@ pub async fn balanced(envoy: &Envoy, kept: u64, timeout: Duration) -> Result<Led
 pub fn exporter_lines(log: &str) -> Vec<String> {
     log.lines().filter_map(|line| line.split_once("exporter, cluster ")).map(|(_, text)| text.to_owned()).collect()
 }
-
-/// Resident memory of a process in bytes (Linux); `None` elsewhere.
-pub fn resident_bytes(pid: u32) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
-}

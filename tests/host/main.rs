@@ -20,6 +20,7 @@
 #![allow(dead_code, reason = "the driver is a small library: not every test binary needs every part of it")]
 
 mod attributes;
+mod cel;
 mod collector;
 mod contexts;
 mod engine;

@@ -128,6 +128,11 @@ impl World {
         engine::with(|engine| engine.node.insert(path.join("\0").into_bytes(), value.into()));
     }
 
+    /// As an Envoy that was built without CEL.
+    pub fn know_no_cel(&mut self) {
+        engine::with(|engine| engine.without_cel = true);
+    }
+
     /// What Envoy knows of a cluster; all are healthy unless told.
     pub fn set_cluster(&mut self, name: &str, state: Cluster) {
         engine::with(|engine| engine.clusters.insert(name.to_owned(), state));

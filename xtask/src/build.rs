@@ -27,7 +27,7 @@ pub fn build_quietly() -> Result<PathBuf> {
 /// The path of the module, the bytes that the linker left, and what remained of them.
 fn make() -> Result<(PathBuf, usize, wasm::Pruned)> {
     target::ensure()?;
-    let raw = compile()?;
+    let raw = compile("sidespan", "module")?;
     let bytes = fs::read(&raw).with_context(|| format!("cannot read {}", raw.display()))?;
     let pruned = wasm::prune(&bytes)?;
     let path = provide::module_path();
@@ -49,22 +49,21 @@ pub fn cargo() -> Command {
     command
 }
 
-/// Runs `cargo rustc` and returns the module as the linker left it. Asking for the `cdylib` alone makes it 10 kB smaller
-/// than what `cargo build` gives: only then does link-time optimisation see all of it. The profile `module` is a release
-/// that is optimised for size.
-fn compile() -> Result<PathBuf> {
+/// Runs `cargo rustc` for a package and returns the module as the linker left it. Asking for the `cdylib` alone makes it 10 kB smaller
+/// than what `cargo build` gives: only then does link-time optimisation see all of it.
+pub fn compile(package: &str, profile: &str) -> Result<PathBuf> {
     let folder = provide::target_dir();
     let status = cargo()
-        .args(["rustc", "--profile", "module", "--package", "sidespan", "--lib", "--crate-type", "cdylib"])
+        .args(["rustc", "--profile", profile, "--package", package, "--lib", "--crate-type", "cdylib"])
         .args(["--target", target::TARGET, "--target-dir"])
         .arg(&folder)
         .args(["--config", &remap()?])
         .status()
         .context("cannot run cargo")?;
     if !status.success() {
-        bail!("the module does not compile");
+        bail!("{package} does not compile");
     }
-    Ok(folder.join(target::TARGET).join("module").join("sidespan.wasm"))
+    Ok(folder.join(target::TARGET).join(profile).join(package.replace('-', "_")).with_extension("wasm"))
 }
 
 /// A configuration of cargo that keeps the paths of this machine out of the module's panic messages, so that every machine

@@ -1,5 +1,6 @@
 //! `cargo xtask`: the chores of sidespan, each one command from a fresh checkout.
 
+mod bench;
 mod build;
 mod collector;
 mod demo;
@@ -33,6 +34,8 @@ enum Command {
     Collector,
     /// Start a three-service mesh with an Envoy beside each service, send it traffic, and print the traces
     Demo(demo::Arguments),
+    /// Measure what tracing costs in one real Envoy: CPU, latency and memory, beside no tracing and Envoy's native tracers
+    Bench(bench::Arguments),
 }
 
 const ENVIRONMENT: &str = "Environment:
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Command::Envoy(arguments) => envoy::run(&arguments),
         Command::Collector => collector::run(),
         Command::Demo(arguments) => demo::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

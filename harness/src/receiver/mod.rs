@@ -3,10 +3,12 @@
 //! It decodes with `opentelemetry-proto`, so with code that shares nothing with the filter's encoder; what does not decode is
 //! refused with 400 and kept in [`Receiver::errors`]. [`Receiver::script`] makes it misbehave.
 
+mod counter;
 mod decode;
 mod reply;
 mod zipkin;
 
+pub use self::counter::Counter;
 pub use self::reply::Reply;
 pub use self::zipkin::{ZipkinAnnotation, ZipkinEndpoint, ZipkinSpan};
 pub use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;

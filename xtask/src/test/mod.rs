@@ -103,6 +103,9 @@ impl<'a> Session<'a> {
             println!("--- {}", program.label);
             let mut command = program.command();
             command.args(&self.arguments.filter);
+            if !program.is_benchmark() {
+                command.args(&self.arguments.pass_through);
+            }
             if self.arguments.no_collector && program.needs_envoy() {
                 command.args(["--skip", "collector::"]);
             }
@@ -114,11 +117,11 @@ impl<'a> Session<'a> {
     fn run_documentation(&mut self) -> Result<()> {
         let mut command = cargo();
         command.args(["test", "--workspace", "--doc", "--no-fail-fast"]).args(&self.arguments.filter).arg("--");
+        command.args(&self.arguments.pass_through);
         self.run_one(command, "examples in the documentation")
     }
 
     fn run_one(&mut self, mut command: Command, label: &str) -> Result<()> {
-        command.args(&self.arguments.pass_through);
         if std::io::stdout().is_terminal() {
             command.arg("--color=always");
         }

@@ -18,6 +18,7 @@ pub struct Program {
     /// The target's name: the file's name for integration tests.
     name: String,
     integration: bool,
+    benchmark: bool,
     path: PathBuf,
     /// The package's folder, where cargo runs tests too.
     folder: PathBuf,
@@ -52,10 +53,12 @@ impl Program {
             return None;
         }
         let source = Path::new(target["src_path"].as_str()?);
+        let kinds = target["kind"].as_array()?;
         Some(Self {
             label: source.strip_prefix(root).unwrap_or(source).display().to_string(),
             name: target["name"].as_str()?.to_owned(),
-            integration: target["kind"].as_array()?.iter().any(|kind| kind == "test"),
+            integration: kinds.iter().any(|kind| kind == "test"),
+            benchmark: kinds.iter().any(|kind| kind == "bench"),
             path: path.into(),
             folder: Path::new(message["manifest_path"].as_str()?).parent()?.to_owned(),
         })
@@ -64,6 +67,11 @@ impl Program {
     /// By name: `tests/envoy.rs`, `tests/envoy_faults.rs`, `tests/envoy/main.rs`.
     pub fn needs_envoy(&self) -> bool {
         self.integration && self.name.starts_with("envoy")
+    }
+
+    /// Runs each benchmark once. Criterion's main function knows a filter, but not the other options of test programs.
+    pub fn is_benchmark(&self) -> bool {
+        self.benchmark
     }
 
     /// The program as cargo would start it.
@@ -94,6 +102,11 @@ mod tests {
             (message("compiler-artifact", true, "test", "/w/tests/envoy_faults.rs", "/t/a"), Some(true), "integration"),
             (message("compiler-artifact", true, "test", "/w/tests/host.rs", "/t/a"), Some(false), "another name"),
             (message("compiler-artifact", true, "lib", "/w/src/envoy.rs", "/t/a"), Some(false), "unit tests"),
+            (
+                message("compiler-artifact", true, "bench", "/w/benches/core/main.rs", "/t/a"),
+                Some(false),
+                "a benchmark",
+            ),
             (message("compiler-artifact", false, "bin", "/w/src/main.rs", "/t/a"), None, "a program, but no test"),
             (message("compiler-artifact", true, "lib", "/w/src/lib.rs", ""), None, "a library"),
             (message("build-script-executed", true, "lib", "/w/src/lib.rs", "/t/a"), None, "another message"),
@@ -104,6 +117,7 @@ mod tests {
             assert_eq!(program.as_ref().map(Program::needs_envoy), expected, "{why}");
             if let Some(program) = program {
                 assert!(!program.label.starts_with('/') && program.folder == Path::new("/w/cli"), "{program:?}");
+                assert_eq!(program.is_benchmark(), why == "a benchmark", "{program:?}");
             }
         }
     }

@@ -1,0 +1,157 @@
+//! The attributes of a span in one host call.
+//!
+//! Each read of an attribute crosses into the host, and the host enters the VM once more to place the answer; a span needs
+//! a dozen. Envoy also evaluates CEL expressions (foreign functions `expr_create` and `expr_evaluate`), and a list of
+//! attributes is an expression: one crossing for all. Where Envoy was built without CEL, or an attribute of the list is
+//! absent (then there is no list at all), every attribute is read by itself, as before.
+
+use crate::propagation::headers::decode_pairs;
+use crate::span::Kind;
+use crate::span::attributes::path;
+
+/// What every request has that went upstream.
+const PRESENT: [&[u8]; 12] = [
+    path::REQUEST_TIME,
+    path::REQUEST_DURATION,
+    path::REQUEST_PROTOCOL,
+    path::REQUEST_SIZE,
+    path::RESPONSE_FLAGS,
+    path::RESPONSE_SIZE,
+    path::RESPONSE_CODE_DETAILS,
+    path::UPSTREAM_ADDRESS,
+    path::UPSTREAM_REQUEST_ATTEMPT_COUNT,
+    path::CLUSTER_NAME,
+    path::ROUTE_NAME,
+    path::SOURCE_ADDRESS,
+];
+
+/// Things of Istio that most requests lack, and how CEL asks whether they are there: what is not need not be looked for.
+const SERVER_ABSENT: [Absence; 3] = [
+    Absence { prefix: b"filter_state\0downstream_peer\0", test: "has(filter_state.downstream_peer)" },
+    Absence { prefix: b"filter_state\0downstream_peer_obj\0", test: "has(filter_state.downstream_peer_obj)" },
+    Absence { prefix: path::RBAC_METADATA, test: "'envoy.filters.http.rbac' in metadata.filter_metadata" },
+];
+const CLIENT_ABSENT: [Absence; 2] = [
+    Absence { prefix: b"filter_state\0upstream_peer\0", test: "has(filter_state.upstream_peer)" },
+    Absence { prefix: b"filter_state\0upstream_peer_obj\0", test: "has(filter_state.upstream_peer_obj)" },
+];
+
+/// A family of paths, and an expression that is true if any of them can be there.
+struct Absence {
+    prefix: &'static [u8],
+    test: &'static str,
+}
+
+/// What one expression answered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Gathered {
+    values: Vec<(&'static [u8], Vec<u8>)>,
+    absent: Vec<&'static [u8]>,
+}
+
+/// The expression for a span of this kind; `istio`: with what only Istio's proxies have.
+pub fn expression(kind: Kind, istio: bool) -> String {
+    let mut items: Vec<String> = PRESENT.iter().map(|path| dotted(path)).collect();
+    let san = dotted(peer_san(kind));
+    items.push(format!("has({san}) ? {san} : ''"));
+    items.extend(absences(kind, istio).iter().map(|absence| absence.test.to_owned()));
+    format!("[{}]", items.join(", "))
+}
+
+fn dotted(path: &[u8]) -> String {
+    String::from_utf8_lossy(path).replace('\0', ".")
+}
+
+/// Absent without mTLS.
+fn peer_san(kind: Kind) -> &'static [u8] {
+    match kind {
+        Kind::Server => path::CONNECTION_URI_SAN_PEER,
+        Kind::Client => path::UPSTREAM_URI_SAN_PEER,
+    }
+}
+
+fn absences(kind: Kind, istio: bool) -> &'static [Absence] {
+    match (istio, kind) {
+        (false, _) => &[],
+        (true, Kind::Server) => &SERVER_ABSENT,
+        (true, Kind::Client) => &CLIENT_ABSENT,
+    }
+}
+
+// === impl Gathered ===
+
+impl Gathered {
+    /// Reads the answer to [`expression`] with the same arguments: Envoy serialises a list as pairs, its items as names,
+    /// each as the attribute alone would be. `None` if it is not such a list.
+    pub fn read(kind: Kind, istio: bool, answer: &[u8]) -> Option<Self> {
+        let items = decode_pairs(answer);
+        let absences = absences(kind, istio);
+        let (present, rest) = items.split_at_checked(PRESENT.len())?;
+        let (san, tests) = rest.split_first()?;
+        if tests.len() != absences.len() {
+            return None;
+        }
+        let mut values: Vec<(&'static [u8], Vec<u8>)> = Vec::with_capacity(PRESENT.len().saturating_add(1));
+        values.extend(PRESENT.iter().zip(present).map(|(path, item)| (*path, item.name.to_vec())));
+        let mut absent: Vec<&'static [u8]> = Vec::new();
+        match san.name {
+            b"" => absent.push(peer_san(kind)),
+            san => values.push((peer_san(kind), san.to_vec())),
+        }
+        let missing = absences.iter().zip(tests).filter(|(_, test)| test.name == [0]);
+        absent.extend(missing.map(|(absence, _)| absence.prefix));
+        Some(Self { values, absent })
+    }
+
+    /// `None`: not known, ask the host. `Some(None)`: known to be absent.
+    pub fn get(&self, path: &[u8]) -> Option<Option<&[u8]>> {
+        let value = self.values.iter().find(|(known, _)| *known == path).map(|(_, value)| Some(&**value));
+        value.or_else(|| self.absent.iter().any(|prefix| path.starts_with(prefix)).then_some(None))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::propagation::headers::{Header, encode_pairs};
+
+    fn answer(items: &[&[u8]]) -> Vec<u8> {
+        encode_pairs(&items.iter().map(|item| Header::new(*item, "")).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn an_expression_lists_attributes_by_their_dotted_names() {
+        let text = expression(Kind::Client, false);
+        assert!(text.starts_with("[request.time, request.duration, "), "{text}");
+        let san = "upstream.uri_san_peer_certificate";
+        assert!(text.ends_with(&format!(", source.address, has({san}) ? {san} : '']")), "{text}");
+        assert!(expression(Kind::Server, true).ends_with(", 'envoy.filters.http.rbac' in metadata.filter_metadata]"));
+    }
+
+    #[test]
+    fn an_answer_tells_what_is_there_what_is_not_and_what_must_be_asked() {
+        let mut items: Vec<&[u8]> = vec![b"x"; PRESENT.len()];
+        items.extend([&b""[..], &[0], &[1], &[0]]);
+        let gathered = Gathered::read(Kind::Server, true, &answer(&items)).expect("as many items as were asked for");
+        let table: &[(&[u8], Option<Option<&[u8]>>)] = &[
+            (path::REQUEST_TIME, Some(Some(b"x"))),
+            (path::SOURCE_ADDRESS, Some(Some(b"x"))),
+            (path::CONNECTION_URI_SAN_PEER, Some(None)),
+            (path::DOWNSTREAM_PEER_WORKLOAD, Some(None)),
+            (b"filter_state\0downstream_peer_obj\0workload", None),
+            (path::RBAC_METADATA, Some(None)),
+            (path::CONNECTION_ID, None),
+        ];
+        for (path, expected) in table {
+            assert_eq!(gathered.get(path), *expected, "{}", dotted(path));
+        }
+    }
+
+    #[test]
+    fn an_answer_of_another_length_is_none() {
+        for length in (0..40).filter(|length| *length != PRESENT.len() + 1) {
+            assert_eq!(Gathered::read(Kind::Server, false, &answer(&vec![&b"x"[..]; length])), None, "{length}");
+        }
+        assert_eq!(Gathered::read(Kind::Server, false, b"rubbish"), None);
+    }
+}

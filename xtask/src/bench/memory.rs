@@ -1,0 +1,110 @@
+//! Memory of a worker: an Envoy with several workers less one with a single worker, so that what a process has once cancels.
+
+use super::modules::Modules;
+use super::scenario::Scenario;
+use super::summary::percentile;
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
+use sidespan_harness::Envoy;
+use sidespan_harness::bootstrap::{Bootstrap, Cluster, Node, Wasm};
+use sidespan_harness::client::fire;
+use sidespan_harness::receiver::Counter;
+use sidespan_harness::{Upstream, usage};
+use std::path::Path;
+use std::time::Duration;
+
+/// Workers of the larger Envoy.
+const WORKERS: u32 = 9;
+/// Requests that warm a worker.
+const REQUESTS: usize = 4_000;
+/// More spans than the default queue holds.
+const TO_FILL: usize = 16_000;
+/// Each figure is the median of so many pairs of processes.
+const REPEATS: usize = 3;
+/// `exporter.queue.maxBytes` of the default configuration.
+pub const QUEUE_BYTES: f64 = 4.0 * 1024.0 * 1024.0;
+
+/// Bytes.
+pub struct Memory {
+    /// A worker with the stripped no-op filter, over one without any.
+    pub no_op: f64,
+    /// A worker with sidespan and an empty queue, over one without any.
+    pub empty: f64,
+    /// By how much it grows until its queue is full.
+    pub growth: f64,
+}
+
+/// Measures.
+pub async fn measure(envoy: &Path, modules: &Modules) -> Result<Memory> {
+    let config = json!({"exporter": {"otlp": {"cluster": "collector"}}, "sampling": {"randomSamplingPercentage": 100}});
+    let no_op = Wasm::new(&modules.no_op_stripped);
+    let sidespan = Wasm::new(&modules.sidespan).configuration(&config);
+    let bare = per_worker(envoy, None).await?;
+    Ok(Memory {
+        no_op: per_worker(envoy, Some(no_op)).await? - bare,
+        empty: per_worker(envoy, Some(sidespan)).await? - bare,
+        growth: growth(envoy, modules, &config).await?,
+    })
+}
+
+async fn per_worker(envoy: &Path, filter: Option<Wasm>) -> Result<f64> {
+    let mut samples = Vec::new();
+    for _ in 0..REPEATS {
+        let few = resident(envoy, 1, filter.clone()).await?;
+        let many = resident(envoy, WORKERS, filter.clone()).await?;
+        samples.push((many - few) / f64::from(WORKERS - 1));
+    }
+    Ok(percentile(&samples, 50.0))
+}
+
+/// Resident bytes of an Envoy after some requests, its exports done.
+async fn resident(envoy: &Path, workers: u32, filter: Option<Wasm>) -> Result<f64> {
+    let (app, receiver) = (Upstream::ok().await?, Counter::start().await?);
+    let envoy = start(envoy, workers, filter, &app, &receiver).await?;
+    load(&envoy, REQUESTS).await?;
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    resident_now(&envoy)
+}
+
+/// What one worker's process grows by when the receiver goes away and the queue fills, over a no-op filter's under the same
+/// requests.
+async fn growth(envoy: &Path, modules: &Modules, config: &Value) -> Result<f64> {
+    let retry = json!({"exporter": {"retry": {"maxElapsed": "1h", "max": "60s", "initial": "60s"}}});
+    let mut config = config.clone();
+    sidespan_harness::merge(&mut config, retry);
+    let mut grown = Vec::new();
+    for filter in [Wasm::new(&modules.sidespan).configuration(&config), Wasm::new(&modules.no_op_stripped)] {
+        let (app, receiver) = (Upstream::ok().await?, Counter::start().await?);
+        let envoy = start(envoy, 1, Some(filter), &app, &receiver).await?;
+        load(&envoy, REQUESTS).await?;
+        tokio::time::sleep(Duration::from_millis(2_500)).await;
+        receiver.refuse().await?;
+        let before = resident_now(&envoy)?;
+        load(&envoy, TO_FILL).await?;
+        grown.push(resident_now(&envoy)? - before);
+    }
+    Ok(grown[0] - grown[1])
+}
+
+async fn start(envoy: &Path, workers: u32, filter: Option<Wasm>, app: &Upstream, receiver: &Counter) -> Result<Envoy> {
+    let listener = Scenario::MAIN.listener().named("listener");
+    let listener = filter.into_iter().fold(listener, |listener, filter| listener.filter(filter));
+    let bootstrap = Bootstrap::new(Node::sidecar("orders", "shop"))
+        .concurrency(workers)
+        .log_level("warning")
+        .listener(listener)
+        .cluster(Cluster::new("app", app.port()))
+        .cluster(Cluster::new("collector", receiver.port()));
+    Envoy::start(envoy, &bootstrap).await
+}
+
+/// Many connections, so that the kernel gives every worker some.
+async fn load(envoy: &Envoy, requests: usize) -> Result<()> {
+    let client = Scenario::MAIN.client(envoy.port("listener")?);
+    let answers = fire(requests, 64, |_| client.get("orders", "/api/orders/4711", &[])).await;
+    answers.into_iter().collect::<Result<Vec<_>>>().map(|_| ())
+}
+
+fn resident_now(envoy: &Envoy) -> Result<f64> {
+    usage::resident_bytes(envoy.id()).map(|bytes| bytes as f64).context("memory can only be read on Linux")
+}

@@ -1,0 +1,254 @@
+//! `cargo xtask bench`: what tracing costs, in one real Envoy.
+
+mod cost;
+mod latency;
+mod memory;
+mod modules;
+mod picture;
+mod price;
+mod report;
+mod scenario;
+mod stage;
+mod summary;
+mod variant;
+
+use crate::steps::Steps;
+use crate::{build, envoy};
+use anyhow::{Context as _, Result, bail, ensure};
+use indicatif::{ProgressBar, ProgressStyle};
+use modules::Modules;
+use report::Report;
+use scenario::Scenario;
+use sidespan_harness::provide;
+use std::fs;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use variant::Variant;
+
+/// What the benchmark can be told.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  cargo xtask bench                                         everything; keep the machine quiet meanwhile
+  cargo xtask bench --scenario http1-10 --part cost         one scenario: what a change did
+  cargo xtask bench --part cost --module before=old.wasm    another build of the module beside the present one
+  cargo xtask bench --part price                            what each host call costs")]
+pub struct Arguments {
+    /// Rounds over all listeners of the first scenario; the others have a third of them
+    #[arg(long, value_name = "N", default_value_t = 60)]
+    rounds: usize,
+    /// Only scenarios whose name contains this, such as http2 or errors
+    #[arg(long, value_name = "TEXT")]
+    scenario: Option<String>,
+    /// Only variants whose name contains one of these; what they are compared with is always there
+    #[arg(long, value_name = "TEXT")]
+    variant: Vec<String>,
+    /// Only these parts
+    #[arg(long, value_name = "PART", value_enum)]
+    part: Vec<Part>,
+    /// More modules to compare with
+    #[arg(long, value_name = "NAME=PATH", value_parser = named_file)]
+    module: Vec<(String, PathBuf)>,
+    /// More configurations to compare with: a pluginConfig as JSON
+    #[arg(long, value_name = "NAME=PATH", value_parser = named_file)]
+    config: Vec<(String, PathBuf)>,
+}
+
+/// What can be measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// CPU time per request
+    Cost,
+    /// Latency at half load
+    Latency,
+    /// Memory of a worker
+    Memory,
+    /// What each host call costs
+    Price,
+    /// Nothing: load on one variant after another, for a profiler to watch; only if asked for
+    Load,
+}
+
+const PARTS: [Part; 4] = [Part::Cost, Part::Latency, Part::Memory, Part::Price];
+/// Fewer rounds say nothing.
+const LEAST_ROUNDS: usize = 4;
+
+/// Measures, prints a report and writes it, with a picture, to `target/bench/`.
+///
+/// # Errors
+/// If anything cannot be had or started, if a request was not answered as it should, or if a variant did not make the spans
+/// that its name promises.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    ensure!(arguments.rounds >= LEAST_ROUNDS, "--rounds must be at least {LEAST_ROUNDS}");
+    if cfg!(debug_assertions) {
+        return run_optimised();
+    }
+    let scenarios = arguments.scenarios()?;
+    let parts = if arguments.part.is_empty() { &PARTS[..] } else { &arguments.part };
+    let mut steps = Steps::new(2 + parts.len());
+    let modules = steps.step("build the filter, and a filter that does nothing", Modules::build)?;
+    let envoy = steps.step("provide an Envoy", || envoy::provide(None))?;
+    let variants = arguments.variants(&modules)?;
+    let mut report = Report { machine: machine(), sizes: modules.sizes()?, ..Report::default() };
+    for part in parts {
+        steps
+            .step(part.headline(), || part.measure(arguments, &envoy, &modules, &scenarios, &variants, &mut report))?;
+    }
+    let folder = provide::target_dir().join("bench");
+    fs::create_dir_all(&folder)?;
+    let text = report.markdown();
+    fs::write(folder.join("report.md"), &text)?;
+    if let Some(costs) = report.costs.first() {
+        picture::write(costs, &folder.join("cost.svg"))?;
+    }
+    println!("\n{text}");
+    println!("Written to {}", folder.display());
+    Ok(())
+}
+
+/// The same once more with an optimised client: a slow one would leave the proxy waiting.
+fn run_optimised() -> Result<()> {
+    let arguments = std::env::args_os().skip(1);
+    let mut command = build::cargo();
+    command.args(["run", "--quiet", "--profile", "tools", "--package", "xtask", "--"]).args(arguments);
+    eprintln!("compiling an optimised client ...");
+    let status = command.status().context("cannot run cargo")?;
+    if !status.success() {
+        bail!("the benchmark did not finish");
+    }
+    Ok(())
+}
+
+// === impl Arguments ===
+
+impl Arguments {
+    fn scenarios(&self) -> Result<Vec<Scenario>> {
+        let all = Scenario::all();
+        let names: Vec<_> = all.iter().map(Scenario::name).collect();
+        let wanted = |scenario: &Scenario| self.scenario.as_ref().is_none_or(|text| scenario.name().contains(text));
+        let chosen: Vec<_> = all.into_iter().filter(wanted).collect();
+        ensure!(!chosen.is_empty(), "--scenario: none of {} has this in its name", names.join(", "));
+        Ok(chosen)
+    }
+
+    fn variants(&self, modules: &Modules) -> Result<Vec<Variant>> {
+        let mut variants = variant::all(modules, &self.module)?;
+        for (name, file) in &self.config {
+            variants.push(Variant::configured(name, &modules.sidespan, file)?);
+        }
+        let always = [variant::BASE, variant::NO_OP];
+        if !self.variant.is_empty() {
+            variants.retain(|variant| {
+                always.contains(&&*variant.name) || self.variant.iter().any(|text| variant.name.contains(&**text))
+            });
+        }
+        Ok(variants)
+    }
+
+    fn rounds_of(&self, place: usize) -> usize {
+        if place == 0 { self.rounds } else { (self.rounds / 3).max(LEAST_ROUNDS) }
+    }
+}
+
+// === impl Part ===
+
+impl Part {
+    fn headline(self) -> &'static str {
+        match self {
+            Self::Cost => "measure CPU time per request",
+            Self::Latency => "measure latency at half load",
+            Self::Memory => "measure the memory of a worker",
+            Self::Price => "measure what a host call costs",
+            Self::Load => "load one variant after another",
+        }
+    }
+
+    fn measure(
+        self,
+        arguments: &Arguments,
+        envoy: &Path,
+        modules: &Modules,
+        scenarios: &[Scenario],
+        variants: &[Variant],
+        report: &mut Report,
+    ) -> Result<()> {
+        match self {
+            Self::Cost => {
+                for (place, scenario) in scenarios.iter().enumerate() {
+                    let rounds = arguments.rounds_of(place);
+                    let bar = bar(scenario.title(), variants.len() * (rounds + cost::WARM));
+                    report.costs.push(alone(cost::measure(envoy, *scenario, variants, rounds, &bar))?);
+                    bar.finish_and_clear();
+                }
+            }
+            Self::Latency => {
+                let names = [variant::BASE.to_owned(), variant::NO_OP.to_owned()];
+                let pairs = [100.0, 1.0].into_iter().flat_map(|rate| [variant::native(rate), variant::sidespan(rate)]);
+                let names: Vec<_> = names.into_iter().chain(pairs).collect();
+                let all = variant::all(modules, &[])?;
+                let compared: Vec<_> = all.into_iter().filter(|variant| names.contains(&variant.name)).collect();
+                let base = [Variant::clone(&compared[0])];
+                let warm = bar("what a request costs".to_owned(), LEAST_ROUNDS + cost::WARM);
+                let cost = alone(cost::measure(envoy, Scenario::MAIN, &base, LEAST_ROUNDS, &warm))?;
+                let cost_us = cost.row(variant::BASE).context("no base")?.total.median;
+                let bar = bar("half load".to_owned(), compared.len() * arguments.rounds / 2);
+                let measured = latency::measure(envoy, &compared, cost_us, arguments.rounds / 2, &bar);
+                report.latencies = Some(alone(measured)?);
+                bar.finish_and_clear();
+            }
+            Self::Memory => report.memory = Some(alone(memory::measure(envoy, modules))?),
+            Self::Price => {
+                let rounds = arguments.rounds_of(1);
+                let bar = bar("host calls".to_owned(), price::bursts(rounds));
+                report.prices = alone(price::measure(envoy, modules, rounds, &bar))?;
+                bar.finish_and_clear();
+            }
+            Self::Load => alone(load(envoy, scenarios[0], variants, arguments.rounds))?,
+        }
+        Ok(())
+    }
+}
+
+/// Names the worker's thread, then keeps it busy with each variant in turn.
+async fn load(envoy: &Path, scenario: Scenario, variants: &[Variant], rounds: usize) -> Result<()> {
+    for variant in variants {
+        let mut stage = stage::Stage::start(envoy, scenario, std::slice::from_ref(variant)).await?;
+        println!("{}: process {}, worker {}", variant.name, stage.envoy.id(), stage.worker.thread());
+        let before = stage.worker.run_time_ns();
+        for _ in 0..rounds {
+            stage.burst(0, 2_000).await?;
+        }
+        let spent = stage.worker.run_time_ns().zip(before).map_or(0, |(after, before)| after - before);
+        println!("  {:.1} µs per request", spent as f64 / (rounds as f64 * 2e6));
+        stage.end().await?;
+    }
+    Ok(())
+}
+
+/// Client, application and receiver share one thread, so that one processor is left to the proxy.
+fn alone<T>(measure: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(measure)
+}
+
+fn bar(title: String, length: usize) -> ProgressBar {
+    let bar = ProgressBar::new(length as u64);
+    let style = ProgressStyle::with_template("    {msg} {bar:30} {pos}/{len} {eta}");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.set_message(title);
+    bar
+}
+
+/// Processors and system, without anything that names the machine.
+fn machine() -> String {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+    let model = model.map_or("unknown processor", |(_, name)| name.trim());
+    format!("{processors} processors ({model}), {}.", std::env::consts::OS)
+}
+
+fn named_file(text: &str) -> Result<(String, PathBuf), String> {
+    let (name, path) = text.split_once('=').ok_or("give NAME=PATH, such as before=old.wasm or mine=my.json")?;
+    let path = PathBuf::from(path);
+    if path.is_file() { Ok((name.to_owned(), path)) } else { Err(format!("{} is no file", path.display())) }
+}

@@ -1,0 +1,187 @@
+//! The report, in Markdown.
+
+use super::cost::Costs;
+use super::latency::Latencies;
+use super::memory::{Memory, QUEUE_BYTES};
+use super::summary::Summary;
+use super::variant::{NO_OP, native, sidespan};
+use std::fmt::Write as _;
+
+/// Everything that was measured; what was left out is empty.
+#[derive(Default)]
+pub struct Report {
+    /// Kind of machine, in words.
+    pub machine: String,
+    /// By scenario.
+    pub costs: Vec<Costs>,
+    /// Latency at half load.
+    pub latencies: Option<Latencies>,
+    /// Memory of a worker.
+    pub memory: Option<Memory>,
+    /// Bytes of the modules.
+    pub sizes: Vec<(&'static str, u64)>,
+    /// Host calls and nanoseconds.
+    pub prices: Vec<(String, f64)>,
+}
+
+const MIB: f64 = 1024.0 * 1024.0;
+
+// === impl Report ===
+
+impl Report {
+    /// All of it.
+    pub fn markdown(&self) -> String {
+        let mut out = format!("{}\n", self.machine);
+        let parts = [self.goals(), self.scenarios(), self.latency(), self.memory(), self.size(), self.price()];
+        parts.iter().filter(|part| !part.is_empty()).for_each(|part| out.push_str(&format!("\n{part}")));
+        out
+    }
+
+    /// What issue 6 of the project asks for, as far as it was measured.
+    fn goals(&self) -> String {
+        let mut rows = Vec::new();
+        if let Some(costs) = self.costs.first() {
+            let goals = [
+                (sidespan(100.0), native(100.0), 0.60),
+                (sidespan(10.0), native(10.0), 1.00),
+                (sidespan(1.0), native(1.0), 1.25),
+                (sidespan(0.0), NO_OP.to_owned(), 1.50),
+            ];
+            for (of, to, most) in goals {
+                let Some((ratio, low, high)) = costs.ratio(&of, &to) else { continue };
+                let measured = format!("{ratio:.2} ({low:.2} to {high:.2})");
+                rows.push((format!("CPU added: {of} ÷ {to}"), format!("{most:.2}"), measured, ratio <= most));
+            }
+        }
+        if let Some(latencies) = &self.latencies
+            && let (Some(ours), Some(native)) = (latencies.row(&sidespan(1.0)), latencies.row(&native(1.0)))
+        {
+            let (ours, native) = (ours.added_p99.median, native.added_p99.median);
+            rows.push((
+                "p99 added at half load, 1 %, µs".to_owned(),
+                format!("native: {native:.0}"),
+                format!("{ours:.0}"),
+                ours <= native,
+            ));
+        }
+        if let Some((_, size)) = self.sizes.first() {
+            rows.push(("module, bytes".to_owned(), "400000".to_owned(), size.to_string(), *size <= 400_000));
+        }
+        if let Some(memory) = &self.memory {
+            let (empty, full) = (memory.empty - memory.no_op, memory.empty - memory.no_op + memory.growth);
+            let bound = QUEUE_BYTES + MIB;
+            rows.push(("worker over no-op, queue empty, MiB".to_owned(), "1.0".to_owned(), mib(empty), empty <= MIB));
+            rows.push(("worker over no-op, queue full, MiB".to_owned(), mib(bound), mib(full), full <= bound));
+        }
+        if rows.is_empty() {
+            return String::new();
+        }
+        let mut out = "| goal | at most | measured | reached |\n|---|---|---|---|\n".to_owned();
+        for (what, most, measured, reached) in rows {
+            let _ = writeln!(out, "| {what} | {most} | {measured} | {} |", if reached { "yes" } else { "**no**" });
+        }
+        out
+    }
+
+    fn scenarios(&self) -> String {
+        self.costs.iter().map(scenario).collect::<Vec<_>>().join("\n")
+    }
+
+    fn latency(&self) -> String {
+        let Some(latencies) = &self.latencies else { return String::new() };
+        let mut out = format!(
+            "Latency at {:.0} requests a second (half load), µs:\n\n\
+             | | p50 | p90 | p99 | p99.9 | p50 added (quartiles) | p99 added (quartiles) |\n|---|---|---|---|---|---|---|\n",
+            latencies.rate
+        );
+        for row in &latencies.rows {
+            let [p50, p90, p99, p999] = row.percentiles.map(|value| format!("{value:.0}"));
+            let (added50, added99) = (with_quartiles(&row.added_p50), with_quartiles(&row.added_p99));
+            let _ = writeln!(out, "| {} | {p50} | {p90} | {p99} | {p999} | {added50} | {added99} |", row.name);
+        }
+        out
+    }
+
+    fn memory(&self) -> String {
+        let Some(memory) = &self.memory else { return String::new() };
+        format!(
+            "Memory of a worker, MiB over one without a filter: no-op {}, sidespan with an empty queue {}; \
+             full queue {} more.\n",
+            mib(memory.no_op),
+            mib(memory.empty),
+            mib(memory.growth)
+        )
+    }
+
+    fn size(&self) -> String {
+        let sizes: Vec<_> = self.sizes.iter().map(|(name, size)| format!("{name} {size}")).collect();
+        if sizes.is_empty() { String::new() } else { format!("Modules, bytes: {}.\n", sizes.join(", ")) }
+    }
+
+    fn price(&self) -> String {
+        if self.prices.is_empty() {
+            return String::new();
+        }
+        let mut out = "| callback: host call | ns |\n|---|---|\n".to_owned();
+        for (call, price) in &self.prices {
+            let _ = writeln!(out, "| `{call}` | {price:.0} |");
+        }
+        out
+    }
+}
+
+fn scenario(costs: &Costs) -> String {
+    let mut out = format!(
+        "{}: µs of the worker per request, median (quartiles)\n\n\
+         | | added | ÷ native, same rate | spans per request |\n|---|---|---|---|\n",
+        costs.scenario.title()
+    );
+    for row in &costs.rows {
+        let ratio = rate(&row.name).and_then(|rate| costs.ratio(&row.name, &native(rate)));
+        let ratio = ratio.map_or_else(String::new, |(ratio, low, high)| format!("{ratio:.2} ({low:.2} to {high:.2})"));
+        let cost = match row.name.as_str() {
+            super::variant::BASE => format!("base: {}", with_quartiles(&row.total)),
+            _ => with_quartiles(&row.added),
+        };
+        let _ = writeln!(out, "| {} | {cost} | {ratio} | {:.3} |", row.name, row.spans);
+    }
+    out
+}
+
+/// The percentage of a filter's variant, if the native tracer was measured at the same.
+fn rate(name: &str) -> Option<f64> {
+    let percentage = name.strip_suffix(" %").or_else(|| name.strip_suffix(" %, every option"))?;
+    let rate = percentage.rsplit(' ').next()?.parse().ok()?;
+    (!name.starts_with("native OpenTelemetry") && rate > 0.0).then_some(rate)
+}
+
+fn with_quartiles(summary: &Summary) -> String {
+    format!("{:.1} ({:.1} to {:.1})", summary.median, summary.low, summary.high)
+}
+
+fn mib(bytes: f64) -> String {
+    format!("{:.1}", bytes / MIB)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variant_is_compared_with_the_native_tracer_at_its_own_rate() {
+        let table = [
+            ("sidespan 100 %", Some(100.0)),
+            ("sidespan 1 %", Some(1.0)),
+            ("sidespan 100 %, every option", Some(100.0)),
+            ("native Zipkin 100 %", Some(100.0)),
+            ("native OpenTelemetry 100 %", None),
+            ("sidespan 0 %", None),
+            ("sidespan 0 %, no error bias", None),
+            ("no tracing", None),
+            ("no-op wasm, stripped", None),
+        ];
+        for (name, expected) in table {
+            assert_eq!(rate(name), expected, "{name}");
+        }
+    }
+}
