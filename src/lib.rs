@@ -45,7 +45,7 @@
 //! | [`export`] | what leaves and when; every span accounted for |
 //! | [`filter`] | the life of one stream over the rooms above |
 //! | [`recorder`] | what becomes of a span that is kept: through the cap to the exporter |
-//! | `host` | the only room that names `proxy_wasm`: callbacks, host calls, timers, metrics |
+//! | `host` | the only room that talks to Envoy: callbacks, host calls, timers, metrics |
 //!
 //! `host` is left out of the unit tests, which have no host to link with; `tests/host/` runs it natively against a host in the
 //! same process, and `tests/envoy/` in a real Envoy.
@@ -53,7 +53,7 @@
 //! # Nothing may trap
 //!
 //! A panic in the module answers the requests of a whole worker with 503. So lints deny `unwrap`, `expect`, `panic!`, indexing and
-//! unchecked arithmetic here, every buffer has a bound, and no call of the SDK that can panic is used.
+//! unchecked arithmetic here, every buffer has a bound, and the SDK, which panics, is not used.
 
 #![warn(rustdoc::broken_intra_doc_links, rustdoc::private_intra_doc_links, rustdoc::bare_urls)]
 

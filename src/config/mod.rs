@@ -4,6 +4,7 @@
 //! first; [`Config::warnings`] says what is legal but probably not meant. `null` for a member means that it is absent.
 
 mod check;
+pub mod json;
 mod names;
 mod pattern;
 mod read;
@@ -21,7 +22,7 @@ pub use self::check::{Problem, Report, member, parse};
 pub use self::pattern::{PathPattern, PathTemplate, StringPattern};
 #[cfg(feature = "schema")]
 pub use self::schema::schema;
-pub use self::units::{Bytes, Duration, Percentage, StatusPattern};
+pub use self::units::{Bytes, Duration, Percentage, StatusPattern, decimal};
 
 use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};

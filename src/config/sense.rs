@@ -166,7 +166,7 @@ fn check_headers(path: &str, headers: &BTreeMap<String, String>, report: &mut Re
             report.add(&here, "has a control character in its value", "a header's value is one line of text");
         }
     }
-    if let Some(name) = twice(headers.keys().map(String::as_str)) {
+    if let Some(name) = twice(&headers.keys().map(String::as_str).collect::<Vec<_>>()) {
         report.add(&member(path, name), "given twice", "header names know no case: keep one of them");
     }
 }
@@ -190,7 +190,7 @@ fn check_millis(path: &str, value: Duration, range: RangeInclusive<u64>, from: &
     // Whole milliseconds, and nothing above the bound hidden in the rest.
     let beyond = value.0 > std::time::Duration::from_millis(*range.end());
     if beyond || !range.contains(&value.as_millis()) {
-        report.add(path, &format!("{:?} is out of range", value.0), &format!("give {from} to {to}, such as 10s"));
+        report.add(path, &format!("{value} is out of range"), &format!("give {from} to {to}, such as 10s"));
     }
 }
 

@@ -363,7 +363,7 @@ fn each_mistake_is_named_with_its_path_and_a_hint() {
         ),
         (
             r#"{"exporter": {"otlp": {"cluster": "c", "timeout": "0s"}}}"#,
-            &["exporter.otlp.timeout: 0ns is out of range (give 1ms to 60s, such as 10s)"],
+            &["exporter.otlp.timeout: 0s is out of range (give 1ms to 60s, such as 10s)"],
         ),
         (
             r#"{"exporter": {"otlp": {"cluster": "c", "timeout": "60.0001s"}}}"#,

@@ -72,6 +72,22 @@ impl Duration {
     }
 }
 
+impl fmt::Display for Duration {
+    /// With the largest unit up to seconds that it reaches. (`Debug` of std's `Duration` weighs 3 kB.)
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let nanos = self.as_nanos();
+        let units = [(1_000_000_000, 9, "s"), (1_000_000, 6, "ms"), (1_000, 3, "us")];
+        let fits = |(size, _, _): &(u64, usize, &str)| nanos >= *size || nanos == 0;
+        let (size, places, unit) = units.into_iter().find(fits).unwrap_or((1, 0, "ns"));
+        write!(f, "{}", nanos.checked_div(size).unwrap_or_default())?;
+        if !nanos.is_multiple_of(size) {
+            let fraction = format!("{:0places$}", nanos.checked_rem(size).unwrap_or_default());
+            write!(f, ".{}", fraction.trim_end_matches('0'))?;
+        }
+        f.write_str(unit)
+    }
+}
+
 /// `number`, digits with at most one point, times `scale`. In whole numbers: std's reader of floats weighs 15 kB.
 fn scaled(number: &str, scale: u64) -> Option<u64> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
@@ -202,6 +218,29 @@ impl<'de> Deserialize<'de> for Percentage {
     }
 }
 
+impl fmt::Display for Percentage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&decimal(self.0))
+    }
+}
+
+/// A number as one writes it: `1`, `0.5`, `1e-7`. By serde_json, which has to print numbers anyhow: what the standard
+/// library needs for floats weighs 15 kB.
+pub fn decimal(number: f64) -> String {
+    let text = serde_json::Number::from_f64(number).map(|number| number.to_string());
+    let text = text.unwrap_or_else(|| {
+        if number.is_nan() {
+            "NaN"
+        } else if number > 0.0 {
+            "Infinity"
+        } else {
+            "-Infinity"
+        }
+        .to_owned()
+    });
+    text.strip_suffix(".0").map(str::to_owned).unwrap_or(text)
+}
+
 // === impl StatusPattern ===
 
 impl StatusPattern {
@@ -252,6 +291,34 @@ impl<'de> Deserialize<'de> for StatusPattern {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn durations_and_percentages_are_shown_as_one_writes_them() {
+        let table = [
+            ("0", "0s"),
+            ("0.0s", "0s"),
+            ("10s", "10s"),
+            ("2h", "7200s"),
+            ("250ms", "250ms"),
+            ("1500ms", "1.5s"),
+            ("60.0001s", "60.0001s"),
+            ("1.05ms", "1.05ms"),
+            ("100us", "100us"),
+            ("7ns", "7ns"),
+        ];
+        for (written, shown) in table {
+            assert_eq!(
+                Duration::parse(written).map(|duration| duration.to_string()).as_deref(),
+                Some(shown),
+                "{written}"
+            );
+        }
+        for (number, shown) in [(1.0, "1"), (0.5, "0.5"), (100.0, "100"), (33.3, "33.3"), (0.0, "0")] {
+            assert_eq!(Percentage(number).to_string(), shown);
+        }
+        let odd = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY].map(decimal);
+        assert_eq!(odd, ["NaN", "Infinity", "-Infinity"]);
+    }
 
     #[test]
     fn durations_are_numbers_with_units() {

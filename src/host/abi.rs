@@ -1,16 +1,15 @@
 //! The host calls of proxy-wasm ABI 0.2.1, as bytes and `Result`: what the host answers is a value or an error, never a trap.
 //!
-//! The SDK's own wrappers panic on any status they do not expect and its `String` getters on any byte that is not UTF-8;
-//! a panic is a dead VM, and a dead VM answers 503. So each call is declared here again and only the SDK's dispatcher is used.
-//! The one exception is [`http_call`]: the dispatcher drops the VM on a reply whose token it did not register itself, and
-//! only the SDK's function registers it. Its three accepted statuses are all that Envoy's `Context::httpCall` can return.
+//! The SDK is not used: its wrappers panic on any status they do not expect and its `String` getters on any byte that is not
+//! UTF-8, and a panic is a dead VM, which answers 503. The other direction is [`super::callbacks`].
 
 #![allow(unsafe_code)]
 
+use crate::propagation::headers::{Header, encode_pairs};
 use std::ptr::null_mut;
 use std::time::Duration;
 
-/// A status other than `Ok`, as the host numbers it (`proxy_wasm::types::Status`).
+/// A status other than `Ok`, as the host numbers it (`WasmResult` in proxy-wasm's `proxy_wasm_common.h`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Failed(pub u32);
 
@@ -110,6 +109,18 @@ unsafe extern "C" {
         size: *mut usize,
     ) -> u32;
     fn proxy_done() -> u32;
+    fn proxy_http_call(
+        cluster: *const u8,
+        cluster_size: usize,
+        headers: *const u8,
+        headers_size: usize,
+        body: *const u8,
+        body_size: usize,
+        trailers: *const u8,
+        trailers_size: usize,
+        timeout: u32,
+        token: *mut u32,
+    ) -> u32;
 }
 
 /// Writes one line to the host's log.
@@ -210,9 +221,25 @@ pub fn finished() -> Answer<()> {
 ///
 /// # Errors
 /// `BAD_ARGUMENT`: no such cluster. `INTERNAL_FAILURE`: no healthy host, or refused at once.
-pub fn http_call(cluster: &str, headers: &[(&str, &str)], body: &[u8], timeout: Duration) -> Answer<u32> {
-    proxy_wasm::hostcalls::dispatch_http_call(cluster, headers.to_vec(), Some(body), Vec::new(), timeout)
-        .map_err(|status| Failed(status as u32))
+pub fn http_call(cluster: &str, headers: &[Header<'_>], body: &[u8], timeout: Duration) -> Answer<u32> {
+    let (headers, trailers) = (encode_pairs(headers), encode_pairs(&[]));
+    let millis = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
+    let mut token = 0;
+    done(unsafe {
+        proxy_http_call(
+            cluster.as_ptr(),
+            cluster.len(),
+            headers.as_ptr(),
+            headers.len(),
+            body.as_ptr(),
+            body.len(),
+            trailers.as_ptr(),
+            trailers.len(),
+            millis,
+            &mut token,
+        )
+    })
+    .map(|()| token)
 }
 
 fn done(status: u32) -> Answer<()> {
@@ -227,7 +254,7 @@ fn returned(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Answer<Vec<u8
     if data.is_null() || size == 0 {
         return Ok(Vec::new());
     }
-    // SAFETY: the SDK's `proxy_on_memory_allocate` made this block as a boxed slice of exactly `size` bytes, so length and
+    // SAFETY: our `proxy_on_memory_allocate` made this block as a boxed slice of exactly `size` bytes, so length and
     // capacity agree, and the host hands it over.
     Ok(unsafe { Vec::from_raw_parts(data, size, size) })
 }

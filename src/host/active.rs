@@ -61,7 +61,7 @@ impl Active {
     /// One line for the log: who we are and where spans go.
     pub fn summary(&self) -> String {
         let workload = &self.plan.identity().workload;
-        let rate = self.plan.config().sampling.random_sampling_percentage.percent();
+        let rate = self.plan.config().sampling.random_sampling_percentage;
         let to = self.with_recorder(|recorder| recorder.exporter().map(|exporter| exporter.cluster().to_owned()));
         let to = to
             .flatten()

@@ -1,9 +1,9 @@
-//! The only room that names `proxy_wasm`: callbacks come in here, effects go out from here.
+//! The only room that talks to Envoy: callbacks come in here, effects go out from here.
 
 pub mod abi;
 mod active;
 mod attributes;
-
+pub mod callbacks;
 mod entropy;
 mod expressions;
 mod metrics;
@@ -13,23 +13,17 @@ mod stream;
 
 use log::{LevelFilter, Log, Metadata, Record};
 
-/// Registers the filter with the SDK. The module's entry point calls it; so does a native test before each scenario.
+/// Readies the log and the last word of a panic. The module's entry point calls it; so does a native test before each scenario.
 pub fn start() {
     // A second VM start in the same process finds the logger in place, which is fine. The level comes in `on_vm_start`:
     // Envoy refuses host calls while a module initialises.
     let _ = log::set_logger(&HostLog);
     std::panic::set_hook(Box::new(|info| abi::log(CRITICAL, &format!("sidespan: {info}"))));
-    proxy_wasm::set_root_context(|_| Box::new(root::Root::new()));
-}
-
-#[cfg(target_arch = "wasm32")]
-mod entry {
-    proxy_wasm::main! {{ super::start(); }}
 }
 
 const CRITICAL: u32 = 5;
 
-/// Log lines go to the host; the SDK's own logger would panic if the host refused one.
+/// Log lines go to the host; one that it refuses is gone.
 struct HostLog;
 
 impl Log for HostLog {

@@ -8,10 +8,8 @@ use super::shared;
 use super::stream::HttpStream;
 use crate::config::{self, Problem};
 use crate::export::{Counter, DispatchError, Reply, Send, Stats};
-use crate::propagation::headers::{decode_pairs, first};
+use crate::propagation::headers::{Header, decode_pairs, first};
 use crate::span::{Environment, Identity, tags};
-use proxy_wasm::traits::{Context, HttpContext, RootContext};
-use proxy_wasm::types::ContextType;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -69,7 +67,8 @@ impl Root {
         !update
     }
 
-    fn tick(&mut self) -> Option<()> {
+    /// The timer: sends what is due, and reports metrics.
+    pub fn tick(&mut self) -> Option<()> {
         let Some(active) = self.active.clone() else {
             self.metrics.flush(&mut self.idle);
             return None;
@@ -88,10 +87,9 @@ impl Root {
         let _ = active.rearm();
         Some(())
     }
-}
 
-impl Context for Root {
-    fn on_http_call_response(&mut self, token: u32, _: usize, _: usize, _: usize) {
+    /// The answer to a call of ours: read, and handed to the exporter.
+    pub fn replied(&mut self, token: u32) {
         let Some(active) = &self.active else { return };
         let (headers, trailers) = (abi::pairs(Map::CallResponse), abi::pairs(Map::CallResponseTrailers));
         let (headers, trailers) = (headers.unwrap_or_default(), trailers.unwrap_or_default());
@@ -103,7 +101,7 @@ impl Context for Root {
     }
 
     /// The last stream has gone: what waits is sent for a few seconds more, then the root goes.
-    fn on_done(&mut self) -> bool {
+    pub fn done(&mut self) -> bool {
         let Some(active) = &self.active else { return true };
         let now_ns = abi::now_ns().unwrap_or_default();
         let deadline = now_ns.saturating_add(u64::try_from(DRAIN.as_nanos()).unwrap_or_default());
@@ -115,15 +113,9 @@ impl Context for Root {
         self.drain_until_ns = Some(deadline);
         abi::set_tick_period(DRAIN_TICK).is_err()
     }
-}
 
-impl RootContext for Root {
-    fn on_vm_start(&mut self, _: usize) -> bool {
-        super::set_log_level();
-        true
-    }
-
-    fn on_configure(&mut self, size: usize) -> bool {
+    /// Reads `pluginConfig`, which has `size` bytes; false refuses it.
+    pub fn configure(&mut self, size: usize) -> bool {
         let json = match size {
             0 => Ok(Vec::new()),
             size => abi::buffer(Buffer::PluginConfiguration, size.min(MAX_CONFIGURATION)),
@@ -138,16 +130,9 @@ impl RootContext for Root {
         }
     }
 
-    fn on_tick(&mut self) {
-        self.tick();
-    }
-
-    fn create_http_context(&self, _: u32) -> Option<Box<dyn HttpContext>> {
-        Some(Box::new(HttpStream::new(self.active.clone())))
-    }
-
-    fn get_type(&self) -> Option<ContextType> {
-        Some(ContextType::HttpContext)
+    /// A stream under the configuration in force.
+    pub fn stream(&self) -> HttpStream {
+        HttpStream::new(self.active.clone())
     }
 }
 
@@ -172,7 +157,7 @@ impl Drop for Root {
 
 /// Hands one call to the host.
 pub fn dispatch(send: &Send) -> Result<u32, DispatchError> {
-    let headers: Vec<_> = send.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let headers: Vec<_> = send.headers.iter().map(|(name, value)| Header::new(name, value)).collect();
     let timeout = Duration::from_millis(u64::from(send.timeout_ms));
     call_result(abi::http_call(&send.cluster, &headers, &send.body, timeout))
 }
@@ -191,9 +176,14 @@ fn banner() -> String {
 
 /// What `vmConfig.env` passes; `std::env::vars` would panic on a value that is not UTF-8.
 fn environment() -> Environment {
-    std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect()
+    let mut environment = Environment::new();
+    // One by one: `collect` would sort first, and bring 10 kB of sorting into the module.
+    for (name, value) in std::env::vars_os() {
+        if let (Ok(name), Ok(value)) = (name.into_string(), value.into_string()) {
+            environment.insert(name, value);
+        }
+    }
+    environment
 }
 
 fn unreadable(failed: Failed) -> Problem {

@@ -6,8 +6,6 @@ use super::attributes::Live;
 use crate::filter::Stream;
 use crate::propagation::headers::{HeaderEdit, decode_pairs};
 use crate::span::attributes::Attributes;
-use proxy_wasm::traits::{Context, HttpContext};
-use proxy_wasm::types::Action;
 use std::rc::Rc;
 
 /// One request through one listener. It never pauses a stream: every callback answers `Continue`.
@@ -22,7 +20,8 @@ impl HttpStream {
         Self { active, stream: None }
     }
 
-    fn request_headers(&mut self) -> Option<()> {
+    /// Request headers have come.
+    pub fn request_headers(&mut self) -> Option<()> {
         let active = self.active.clone()?;
         let block = abi::pairs(Map::Request).ok()?;
         let headers = decode_pairs(&block);
@@ -34,7 +33,8 @@ impl HttpStream {
         Some(())
     }
 
-    fn response_headers(&mut self, end_of_stream: bool) -> Option<()> {
+    /// Response headers have come.
+    pub fn response_headers(&mut self, end_of_stream: bool) -> Option<()> {
         let active = self.active.clone()?;
         let stream = self.stream.as_mut()?;
         let block = abi::pairs(Map::Response).ok()?;
@@ -46,7 +46,8 @@ impl HttpStream {
         Some(())
     }
 
-    fn log(&mut self) -> Option<()> {
+    /// The request has ended.
+    pub fn log(&mut self) -> Option<()> {
         let active = self.active.take()?;
         let live = Live::new(&active.expressions);
         let stream = match self.stream.take() {
@@ -62,24 +63,6 @@ impl HttpStream {
         let finished = active.with_world(&live, |world| stream.finish(&active.plan, world))??;
         active.record(finished);
         Some(())
-    }
-}
-
-impl Context for HttpStream {}
-
-impl HttpContext for HttpStream {
-    fn on_http_request_headers(&mut self, _: usize, _: bool) -> Action {
-        self.request_headers();
-        Action::Continue
-    }
-
-    fn on_http_response_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
-        self.response_headers(end_of_stream);
-        Action::Continue
-    }
-
-    fn on_log(&mut self) {
-        self.log();
     }
 }
 

@@ -26,7 +26,13 @@ pub enum Field<'a> {
 pub struct Fields<'a>(pub &'a [u8]);
 
 /// Appends a base-128 number.
-pub fn varint(out: &mut Vec<u8>, mut value: u64) {
+#[inline]
+pub fn varint(out: &mut Vec<u8>, value: u64) {
+    // Nearly all are: keys, and the lengths of short texts.
+    if value < 0x80 { out.push(value as u8) } else { long_varint(out, value) }
+}
+
+fn long_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
         value >>= 7;
@@ -65,6 +71,7 @@ pub fn fixed32(out: &mut Vec<u8>, field: u32, value: u32) {
 }
 
 /// A string or bytes field, also when it is empty.
+#[inline]
 pub fn bytes(out: &mut Vec<u8>, field: u32, value: &[u8]) {
     header(out, field, value.len());
     out.extend_from_slice(value);
@@ -99,6 +106,7 @@ fn patch(out: &mut Vec<u8>, slot: usize, length: usize) {
     out.splice(slot..=slot, prefix);
 }
 
+#[inline]
 fn key(out: &mut Vec<u8>, field: u32, wire_type: u64) {
     varint(out, (u64::from(field) << 3) | wire_type);
 }

@@ -5,6 +5,7 @@
 //! that the OpenTelemetry Collector reads back.
 
 use super::json::{append, double, list, string};
+use crate::config::decimal;
 use crate::span::{Attribute, Kind, Link, Span, Status, Value};
 
 /// What every span of this proxy repeats, rendered once.
@@ -87,7 +88,7 @@ fn remote(span: &Span, out: &mut Vec<u8>) {
     let name = names.iter().find_map(|key| find_text(span, key)).filter(|name| !name.is_empty());
     let address = find_text(span, "network.peer.address")
         .or_else(|| find_text(span, "client.address").filter(|_| span.kind == Kind::Server))
-        .and_then(|text| text.parse::<std::net::IpAddr>().ok());
+        .and_then(|text| Some((ip_version(text)?, text)));
     if name.is_none() && address.is_none() {
         return;
     }
@@ -96,8 +97,8 @@ fn remote(span: &Span, out: &mut Vec<u8>) {
     if let Some(name) = name {
         tag("serviceName", name, out);
     }
-    if let Some(address) = address {
-        tag(if address.is_ipv4() { "ipv4" } else { "ipv6" }, &address.to_string(), out);
+    if let Some((version, address)) = address {
+        tag(version, address, out);
         if let Some(port) = find_port(span) {
             append(out, format_args!(",\"port\":{port}"));
         }
@@ -164,13 +165,25 @@ fn tag(key: &str, value: &str, out: &mut Vec<u8>) {
     string(value, out);
 }
 
+/// The field for an address, by its looks: Envoy writes addresses in their canonical form, and what is not one, such as the
+/// path of a pipe or a name, has other letters. (std's `IpAddr` weighs 6 kB.)
+fn ip_version(text: &str) -> Option<&'static str> {
+    let is_v4 = |byte: u8| byte.is_ascii_digit() || byte == b'.';
+    if text.len() <= 15 && text.bytes().filter(|byte| *byte == b'.').count() == 3 && text.bytes().all(is_v4) {
+        return Some("ipv4");
+    }
+    let is_v6 = |byte: u8| byte.is_ascii_hexdigit() || byte == b':' || byte == b'.';
+    (text.len() <= 45 && text.bytes().filter(|byte| *byte == b':').count() >= 2 && text.bytes().all(is_v6))
+        .then_some("ipv6")
+}
+
 /// A value as a string; lists as JSON arrays.
 fn text(value: &Value) -> std::borrow::Cow<'_, str> {
     match value {
         Value::String(text) => text.as_ref().into(),
         Value::Bool(truth) => truth.to_string().into(),
         Value::Int(number) => number.to_string().into(),
-        Value::Double(number) => number.to_string().into(),
+        Value::Double(number) => decimal(*number).into(),
         Value::Strings(texts) => {
             let mut out = Vec::new();
             list(&mut out, texts, |text, out| string(text, out));

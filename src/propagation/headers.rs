@@ -44,11 +44,13 @@ pub fn values<'h, 'a>(headers: &'h [Header<'a>], name: &'h [u8]) -> impl Iterato
 }
 
 /// The first value of `name`.
+#[inline]
 pub fn first<'a>(headers: &[Header<'a>], name: &[u8]) -> Option<&'a [u8]> {
     headers.iter().find(|header| header.name == name).map(|header| header.value)
 }
 
 /// The value of `name` if it appears exactly once.
+#[inline]
 pub fn only<'a>(headers: &[Header<'a>], name: &[u8]) -> Option<&'a [u8]> {
     let mut all = headers.iter().filter(|header| header.name == name);
     let value = all.next()?.value;
@@ -103,12 +105,14 @@ pub fn encode_pairs(pairs: &[Header<'_>]) -> Vec<u8> {
     out
 }
 
+#[inline]
 fn take_u32(bytes: &[u8]) -> Option<(usize, &[u8])> {
     let (number, rest) = bytes.split_first_chunk::<4>()?;
     Some((usize::try_from(u32::from_le_bytes(*number)).ok()?, rest))
 }
 
 /// `length` bytes and the NUL behind them.
+#[inline]
 fn take_text(data: &[u8], length: [u8; 4]) -> Option<(&[u8], &[u8])> {
     let length = usize::try_from(u32::from_le_bytes(length)).ok()?;
     let (text, rest) = data.split_at_checked(length)?;

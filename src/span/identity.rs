@@ -73,10 +73,17 @@ impl Identity {
 /// Namespace, name, and the labels that some rule asks for.
 fn workload(node: &Node<'_>, config: &Config) -> Workload {
     let wanted = config.sampling.rules.iter().flat_map(|rule| rule.matches.labels.keys());
+    let mut labels = BTreeMap::new();
+    // One by one: `collect` would sort first, and bring 10 kB of sorting into the module.
+    for key in wanted {
+        if let Some(label) = node.label(key) {
+            labels.insert(key.clone(), label);
+        }
+    }
     Workload {
         namespace: node.metadata("NAMESPACE").unwrap_or_default(),
         name: node.metadata("WORKLOAD_NAME").unwrap_or_default(),
-        labels: wanted.filter_map(|key| Some((key.clone(), node.label(key)?))).collect(),
+        labels,
     }
 }
 
@@ -216,20 +223,24 @@ fn pairs(text: &str) -> Option<Vec<(String, String)>> {
 // === impl Node ===
 
 impl Node<'_> {
+    #[inline(never)]
     fn leaf(&self, segments: &[&str]) -> Option<String> {
         let path = format!("xds\0node\0{}", segments.join("\0"));
         let value = self.0.get(path.as_bytes())?;
         (!value.is_empty()).then(|| safe_text(&value, MAX_VALUE))
     }
 
+    #[inline(never)]
     fn metadata(&self, key: &str) -> Option<String> {
         self.leaf(&["metadata", key])
     }
 
+    #[inline(never)]
     fn label(&self, key: &str) -> Option<String> {
         self.leaf(&["metadata", "LABELS", key])
     }
 
+    #[inline(never)]
     fn annotation(&self, attribute: &str) -> Option<String> {
         self.leaf(&["metadata", "ANNOTATIONS", &format!("resource.opentelemetry.io/{attribute}")])
     }
@@ -244,6 +255,7 @@ impl Node<'_> {
 // === impl Resource ===
 
 impl Resource {
+    #[inline(never)]
     fn offer(&mut self, key: String, value: Option<Value>) {
         if let Some(value) = value
             && !self.0.iter().any(|attribute| attribute.key == key)
@@ -252,6 +264,7 @@ impl Resource {
         }
     }
 
+    #[inline(never)]
     fn offer_text(&mut self, key: &'static str, value: Option<String>) {
         self.offer(key.to_owned(), value.map(Value::from));
     }

@@ -46,8 +46,12 @@ impl Collector {
     }
 
     /// Adds an attribute, or replaces the value of one that has this key.
+    #[inline]
     pub fn set(&mut self, key: impl Into<Cow<'static, str>>, value: impl Into<Value>) {
-        let (key, mut value) = (key.into(), value.into());
+        self.put(key.into(), value.into());
+    }
+
+    fn put(&mut self, key: Cow<'static, str>, mut value: Value) {
         shorten(&mut value, self.limits.value_length);
         let length = self.attributes.len();
         let known = self.attributes.iter_mut().find(|attribute| attribute.key == key);
@@ -77,6 +81,7 @@ impl Collector {
     }
 }
 
+#[inline]
 fn shorten(value: &mut Value, limit: usize) {
     match value {
         Value::String(Cow::Owned(text)) => shorten_text(text, limit),
@@ -96,6 +101,7 @@ fn shorten_text(text: &mut String, limit: usize) {
 }
 
 /// About what an attribute takes on the wire.
+#[inline]
 fn size(key: &str, value: &Value) -> usize {
     let value = match value {
         Value::String(text) => text.len(),

@@ -153,7 +153,7 @@ pub struct Engine {
 
 thread_local! {
     static ENGINE: RefCell<Engine> = RefCell::default();
-    // Ids are never used twice in a thread: the SDK's dispatcher and the filter's thread-locals outlive a world.
+    // Ids are never used twice in a thread: the contexts of a thread outlive a world.
     static NEXT_ID: Cell<u32> = const { Cell::new(1) };
     static METRICS: RefCell<Vec<(Kind, String)>> = const { RefCell::new(Vec::new()) };
 }

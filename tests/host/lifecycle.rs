@@ -164,9 +164,9 @@ fn a_cluster_that_is_missing_or_has_no_host_is_tried_again_until_it_is_there() {
 }
 
 #[test]
-fn words_about_calls_that_nobody_made_are_ignored() {
+fn words_about_calls_and_contexts_that_nobody_made_are_ignored() {
     let mut world = World::new(KEEP_ALL);
-    world.stray_grpc_close();
+    world.stray_callbacks();
     one_request(&mut world);
     deliver(&mut world);
     assert_eq!(world.exported().len(), 1);

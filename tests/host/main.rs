@@ -1,10 +1,10 @@
 //! The filter in a world of our own: a native test binary that is the proxy-wasm host.
 //!
-//! [`symbols`] defines the `proxy_*` functions that the SDK and `src/host/abi.rs` import, [`engine`] answers them as Envoy
-//! does, and [`world`] with [`contexts`] drives the SDK's exported `proxy_on_*` functions as Envoy would. What is faked is Envoy; the SDK, its
-//! dispatcher and the filter are the real ones.
+//! [`symbols`] defines the `proxy_*` functions that `src/host/abi.rs` and the SDK import, [`engine`] answers them as Envoy
+//! does, and [`world`] with [`contexts`] drives the exported `proxy_on_*` functions as Envoy would. What is faked is Envoy; the
+//! filter is the real one. So that nobody has to believe this world, [`selftest`] tries it with the SDK in the filter's place.
 //!
-//! The SDK's dispatcher is thread-local, so **a thread is a VM**: each test has its own, tests run in parallel, and
+//! Contexts are thread-local, the filter's as the SDK's, so **a thread is a VM**: each test has its own, tests run in parallel, and
 //! [`mesh`] gives each worker of each sidecar a thread. Worlds that share a [`process::Process`] are workers of one Envoy:
 //! they share shared data and metrics.
 

@@ -6,6 +6,7 @@ use super::engine::{Fault, INTERNAL_FAILURE};
 use super::headers::HeaderMap;
 use super::mesh::Mesh;
 use super::process::Process;
+use super::symbols::{self, Guest};
 use super::world::World;
 use proxy_wasm::hostcalls;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
@@ -13,6 +14,7 @@ use proxy_wasm::types::{Action, BufferType, ContextType, LogLevel, MapType, Metr
 use std::time::{Duration, SystemTime};
 
 fn start() {
+    symbols::load(Guest::Sdk);
     proxy_wasm::set_root_context(|_| Box::new(Probe::default()));
 }
 
@@ -286,6 +288,7 @@ impl HttpContext for Stamp {
 }
 
 fn start_stamping() {
+    symbols::load(Guest::Sdk);
     proxy_wasm::set_http_context(|_, _| Box::new(Stamp));
 }
 

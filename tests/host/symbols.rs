@@ -1,4 +1,4 @@
-//! The C ABI, both ways: the `proxy_*` functions that a guest imports, and the `proxy_on_*` functions that the SDK exports.
+//! The C ABI, both ways: the `proxy_*` functions that a guest imports, and the `proxy_on_*` functions that it exports.
 //!
 //! Nothing is decided here: arguments become slices, [`super::engine`] answers, and what it answers is copied into memory
 //! that the guest's own allocator made, because the guest frees it.
@@ -6,25 +6,61 @@
 use super::collector::{End, OutCall};
 use super::engine::{self, BAD_ARGUMENT, Engine, Fault, INTERNAL_FAILURE, OK, Status};
 use super::headers::HeaderMap;
+use std::cell::Cell;
 use std::slice;
 
-// === what the SDK exports ===
+// === what a guest exports ===
 
-#[allow(missing_docs, reason = "named by the ABI")]
-unsafe extern "C" {
-    pub safe fn proxy_on_context_create(context: u32, root: u32);
-    pub safe fn proxy_on_vm_start(context: u32, size: usize) -> bool;
-    pub safe fn proxy_on_configure(context: u32, size: usize) -> bool;
-    pub safe fn proxy_on_tick(context: u32);
-    pub safe fn proxy_on_request_headers(context: u32, count: usize, end_of_stream: bool) -> u32;
-    pub safe fn proxy_on_response_headers(context: u32, count: usize, end_of_stream: bool) -> u32;
-    pub safe fn proxy_on_http_call_response(context: u32, token: u32, headers: usize, body: usize, trailers: usize);
-    pub safe fn proxy_on_grpc_receive(context: u32, token: u32, size: usize);
-    pub safe fn proxy_on_grpc_close(context: u32, token: u32, status: u32);
-    pub safe fn proxy_on_log(context: u32);
-    pub safe fn proxy_on_done(context: u32) -> bool;
-    pub safe fn proxy_on_delete(context: u32);
-    safe fn proxy_on_memory_allocate(size: usize) -> *mut u8;
+/// Whose callbacks are called on this thread.
+#[derive(Clone, Copy)]
+pub enum Guest {
+    /// `src/host/callbacks.rs`.
+    Filter,
+    /// The SDK, with a filter that a test has registered with it.
+    Sdk,
+}
+
+thread_local! {
+    static GUEST: Cell<Guest> = const { Cell::new(Guest::Filter) };
+}
+
+/// From now on this thread is a VM with that guest.
+pub fn load(guest: Guest) {
+    GUEST.set(guest);
+}
+
+macro_rules! callbacks {
+    ($($name:ident($($argument:ident: $kind:ty),*) $(-> $answer:ty)?;)*) => {
+        #[allow(missing_docs, reason = "named by the ABI")]
+        mod sdk {
+            unsafe extern "C" {
+                $(pub safe fn $name($($argument: $kind),*) $(-> $answer)?;)*
+            }
+        }
+        $(
+            #[allow(missing_docs, reason = "named by the ABI")]
+            pub fn $name($($argument: $kind),*) $(-> $answer)? {
+                match GUEST.get() {
+                    Guest::Filter => sidespan::host::callbacks::$name($($argument),*),
+                    Guest::Sdk => sdk::$name($($argument),*),
+                }
+            }
+        )*
+    };
+}
+
+callbacks! {
+    proxy_on_context_create(context: u32, root: u32);
+    proxy_on_vm_start(context: u32, size: usize) -> bool;
+    proxy_on_configure(context: u32, size: usize) -> bool;
+    proxy_on_tick(context: u32);
+    proxy_on_request_headers(context: u32, count: usize, end_of_stream: bool) -> u32;
+    proxy_on_response_headers(context: u32, count: usize, end_of_stream: bool) -> u32;
+    proxy_on_http_call_response(context: u32, token: u32, headers: usize, body: usize, trailers: usize);
+    proxy_on_log(context: u32);
+    proxy_on_done(context: u32) -> bool;
+    proxy_on_delete(context: u32);
+    proxy_on_memory_allocate(size: usize) -> *mut u8;
 }
 
 // === between slices and pointers ===
@@ -366,7 +402,7 @@ unsafe extern "C" fn proxy_call_foreign_function(
     }
 }
 
-// === what the SDK imports and the filter never calls: noted, and refused ===
+// === what the SDK imports and no test calls: noted, and refused ===
 
 macro_rules! refused {
     ($($name:ident($($argument:ty),*);)*) => {$(

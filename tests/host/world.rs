@@ -300,23 +300,18 @@ impl World {
         self.pending().iter().for_each(|call| self.respond_status(call.token, status));
     }
 
-    /// Answers a gRPC call: a message, or the end with a status.
-    pub fn respond_grpc(&mut self, token: u32, reply: Result<&[u8], u32>) {
-        let root = end_call(token, End::Answered(if reply.is_ok() { 200 } else { 0 }));
-        let Ok(message) = reply else {
-            let code = reply.err().unwrap_or(2);
-            return enter(root, "on_grpc_close", || symbols::proxy_on_grpc_close(root, token, code));
-        };
-        let buffer = (HeaderMap::default(), message.to_vec(), HeaderMap::default());
-        engine::with(|engine| engine.roots.get_mut(&root).expect("a root").reply = Some(buffer));
-        enter(root, "on_grpc_receive", || symbols::proxy_on_grpc_receive(root, token, message.len()));
-        engine::with(|engine| engine.roots.get_mut(&root).map(|root| root.reply = None));
-    }
-
-    /// Envoy closes a gRPC call that the filter never heard of: it happens after a call that failed at once.
-    pub fn stray_grpc_close(&mut self) {
-        let (root, token) = (self.root.id, engine::fresh_id());
-        enter(root, "on_grpc_close", || symbols::proxy_on_grpc_close(root, token, 14));
+    /// Envoy answers a call that the filter never made, and tells of contexts that it never created.
+    pub fn stray_callbacks(&mut self) {
+        let (root, nobody) = (self.root.id, engine::fresh_id());
+        enter(root, "on_http_call_response", || symbols::proxy_on_http_call_response(root, nobody, 0, 0, 0));
+        enter(nobody, "on_http_call_response", || symbols::proxy_on_http_call_response(nobody, nobody, 0, 0, 0));
+        enter(nobody, "on_request_headers", || symbols::proxy_on_request_headers(nobody, 0, true));
+        enter(nobody, "on_response_headers", || symbols::proxy_on_response_headers(nobody, 0, true));
+        enter(nobody, "on_log", || symbols::proxy_on_log(nobody));
+        enter(nobody, "on_tick", || symbols::proxy_on_tick(nobody));
+        enter(nobody, "on_context_create", || symbols::proxy_on_context_create(nobody, engine::fresh_id()));
+        assert!(enter(nobody, "on_done", || symbols::proxy_on_done(nobody)), "nothing waits");
+        enter(nobody, "on_delete", || symbols::proxy_on_delete(nobody));
     }
 }
 

@@ -27,12 +27,19 @@ pub fn build_quietly() -> Result<PathBuf> {
 /// The path of the module, the bytes that the linker left, and what remained of them.
 fn make() -> Result<(PathBuf, usize, wasm::Pruned)> {
     target::ensure()?;
-    let raw = compile("sidespan")?;
+    let raw = compile("sidespan", "module")?;
     let bytes = fs::read(&raw).with_context(|| format!("cannot read {}", raw.display()))?;
     let pruned = wasm::prune(&bytes)?;
     let path = provide::module_path();
     write_if_changed(&path, &pruned.bytes)?;
+    write_if_changed(&named(&path), &pruned.named)?;
+    wasm::check_size(pruned.bytes.len())?;
     Ok((path, bytes.len(), pruned))
+}
+
+/// The same code with the names of its functions, for reading a backtrace.
+fn named(path: &Path) -> PathBuf {
+    path.with_extension("names.wasm")
 }
 
 /// `cargo`, the very one that runs this task, in the root of the workspace.
@@ -44,10 +51,10 @@ pub fn cargo() -> Command {
 
 /// Runs `cargo rustc` for a package and returns the module as the linker left it. Asking for the `cdylib` alone makes it 10 kB smaller
 /// than what `cargo build` gives: only then does link-time optimisation see all of it.
-pub fn compile(package: &str) -> Result<PathBuf> {
+pub fn compile(package: &str, profile: &str) -> Result<PathBuf> {
     let folder = provide::target_dir();
     let status = cargo()
-        .args(["rustc", "--release", "--package", package, "--lib", "--crate-type", "cdylib"])
+        .args(["rustc", "--profile", profile, "--package", package, "--lib", "--crate-type", "cdylib"])
         .args(["--target", target::TARGET, "--target-dir"])
         .arg(&folder)
         .args(["--config", &remap()?])
@@ -56,7 +63,7 @@ pub fn compile(package: &str) -> Result<PathBuf> {
     if !status.success() {
         bail!("{package} does not compile");
     }
-    Ok(folder.join(target::TARGET).join("release").join(package.replace('-', "_")).with_extension("wasm"))
+    Ok(folder.join(target::TARGET).join(profile).join(package.replace('-', "_")).with_extension("wasm"))
 }
 
 /// A configuration of cargo that keeps the paths of this machine out of the module's panic messages, so that every machine
@@ -91,8 +98,14 @@ fn write_if_changed(path: &Path, bytes: &[u8]) -> Result<()> {
 
 fn report(path: &Path, raw: usize, pruned: &wasm::Pruned) {
     let here = std::env::current_dir().unwrap_or_default();
-    println!("{}", path.strip_prefix(&here).unwrap_or(path).display());
-    println!("  size     {} bytes, {raw} before unneeded exports and their code were removed", pruned.bytes.len());
+    let shown = |path: &Path| path.strip_prefix(&here).unwrap_or(path).display().to_string();
+    println!("{}", shown(path));
+    println!("  size     {} bytes of at most {} ({raw} as the linker left it)", pruned.bytes.len(), wasm::LIMIT);
+    println!(
+        "  names    {}: the same code with the names of its functions, {} bytes",
+        shown(&named(path)),
+        pruned.named.len()
+    );
     println!("  removed  {}", list(pruned.removed.iter().map(String::as_str), "proxy_on_"));
     println!("  imports  {}", list(pruned.imports.iter().map(String::as_str), "env.proxy_"));
 }

@@ -1,8 +1,9 @@
 //! What the module shows to its host: only exports that the filter needs, only imports that Envoy has.
 //!
-//! The SDK exports every callback. Envoy calls each one it finds, for each body chunk and trailer of each request, so an
-//! export without use costs time. An import that Envoy does not have is worse: the module does not load, and every request
-//! is answered with 500.
+//! Envoy calls each callback it finds, for each body chunk and trailer of each request, so an export without use costs time.
+//! An import that Envoy does not have is worse: the module does not load, and every request is answered with 500.
+//!
+//! The names of functions make up an eighth of a module and are of use only for reading a backtrace: they go into a second file.
 
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeSet;
@@ -26,8 +27,8 @@ const NEEDED: &[&str] = &[
     "proxy_on_http_call_response",
 ];
 
-/// Exports that may stay: without gRPC calls Envoy never calls them, with such calls they bring the reply.
-const HARMLESS: &[&str] = &["proxy_on_grpc_receive", "proxy_on_grpc_close"];
+/// The module may have so many bytes, names not counted.
+pub const LIMIT: usize = 400_000;
 
 /// What every Envoy from 1.36 on offers to a module of ABI 0.2.1, `proxy_` left out
 /// (proxy-wasm-cpp-host, `include/proxy-wasm/exports.h`).
@@ -79,8 +80,10 @@ const WASI_FUNCTIONS: &[&str] =
 
 /// A module that is ready to load.
 pub struct Pruned {
-    /// The module.
+    /// The module, without the names of its functions.
     pub bytes: Vec<u8>,
+    /// The same code with their names.
+    pub named: Vec<u8>,
     /// The names of the exports that were removed, sorted.
     pub removed: BTreeSet<String>,
     /// What it asks of its host, as `module.name`, sorted.
@@ -93,13 +96,58 @@ pub struct Pruned {
 /// If the module is malformed, lacks an export of the filter, or imports what Envoy may lack.
 pub fn prune(bytes: &[u8]) -> Result<Pruned> {
     let mut config = ModuleConfig::new();
-    // The names of functions stay: they make the backtrace in Envoy's log readable.
     let mut module = config.generate_name_section(true).parse(bytes).context("this is no WebAssembly module")?;
     let removed = remove_exports(&mut module)?;
     walrus::passes::gc::run(&mut module);
     let imports = imports(&module);
     check_imports(&imports)?;
-    Ok(Pruned { bytes: module.emit_wasm(), removed, imports })
+    let named = module.emit_wasm();
+    let bytes = without_names(&named).context("the module was not written as it should be")?;
+    Ok(Pruned { bytes, named, removed, imports })
+}
+
+/// The same bytes but for the section `name`: whatever counts functions or code from the start still finds them.
+fn without_names(module: &[u8]) -> Option<Vec<u8>> {
+    let (header, mut rest) = module.split_at_checked(8)?;
+    let mut out = header.to_vec();
+    while let [kind, tail @ ..] = rest {
+        let (size, body) = leb128(tail)?;
+        let (body, next) = body.split_at_checked(size)?;
+        // A custom section begins with the length of its name, and the name.
+        if *kind != 0 || !body.starts_with(b"\x04name") {
+            out.extend_from_slice(rest.get(..rest.len() - next.len())?);
+        }
+        rest = next;
+    }
+    Some(out)
+}
+
+fn leb128(mut bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let (mut number, mut shift) = (0, 0);
+    loop {
+        let (byte, rest) = bytes.split_first()?;
+        number |= usize::from(byte & 0x7f).checked_shl(shift)?;
+        (bytes, shift) = (rest, shift + 7);
+        if byte & 0x80 == 0 {
+            return Some((number, bytes));
+        }
+    }
+}
+
+/// Fails above [`LIMIT`].
+///
+/// # Errors
+/// The size, the limit, and where to look.
+pub fn check_size(size: usize) -> Result<()> {
+    if size <= LIMIT {
+        return Ok(());
+    }
+    bail!(
+        "the module has {size} bytes; {LIMIT} are the limit, because every proxy of a mesh fetches, compiles and keeps it.\n\
+         Usual reasons: a dependency, floats printed or parsed by the standard library, sorting, one more generic container, a \
+         function with many callers that should be `#[inline(never)]`. twiggy on \
+         target/sidespan.names.wasm shows where the bytes are."
+    )
 }
 
 fn remove_exports(module: &mut Module) -> Result<BTreeSet<String>> {
@@ -108,8 +156,7 @@ fn remove_exports(module: &mut Module) -> Result<BTreeSet<String>> {
     if !missing.is_empty() {
         bail!("the module lacks what Envoy calls: {}. Is `src/host` part of the crate?", missing.join(", "));
     }
-    let kept = |name: &str| NEEDED.contains(&name) || HARMLESS.contains(&name);
-    let removed: BTreeSet<_> = exports.into_iter().filter(|name| !kept(name)).collect();
+    let removed: BTreeSet<_> = exports.into_iter().filter(|name| !NEEDED.contains(&name.as_str())).collect();
     for name in &removed {
         module.exports.remove(name)?;
     }
@@ -191,12 +238,12 @@ mod tests {
         let bytes = module(&[
             ("proxy_on_request_body", "env.proxy_get_buffer_bytes"),
             ("proxy_on_log", "env.proxy_get_property"),
-            ("proxy_on_grpc_receive", "env.proxy_log"),
+            ("proxy_on_grpc_receive", "env.proxy_grpc_call"),
             ("proxy_on_queue_ready", "wasi_snapshot_preview1.path_open"),
         ]);
         let pruned = prune(&bytes).unwrap();
-        assert_eq!(names(&pruned.removed), ["proxy_on_queue_ready", "proxy_on_request_body"]);
-        assert_eq!(names(&pruned.imports), ["env.proxy_get_property", "env.proxy_log"]);
+        assert_eq!(names(&pruned.removed), ["proxy_on_grpc_receive", "proxy_on_queue_ready", "proxy_on_request_body"]);
+        assert_eq!(names(&pruned.imports), ["env.proxy_get_property"]);
         assert!(pruned.bytes.len() < bytes.len());
         let again = prune(&pruned.bytes).unwrap();
         assert_eq!((again.bytes, again.removed.len()), (pruned.bytes, 0), "pruning twice changes nothing");
@@ -219,6 +266,40 @@ mod tests {
                 false => assert!(error(&bytes).contains(import), "{import}"),
             }
         }
+    }
+
+    #[test]
+    fn names_go_into_the_other_file_and_nothing_else_differs() {
+        let mut module = Module::from_buffer(&module(&[])).unwrap();
+        module.funcs.iter_mut().for_each(|function| function.name = Some("a_long_name_of_a_function".to_owned()));
+        let pruned = prune(&module.emit_wasm()).unwrap();
+        let holds = |bytes: &[u8]| bytes.windows(25).any(|part| part == b"a_long_name_of_a_function");
+        assert!(holds(&pruned.named) && !holds(&pruned.bytes));
+        assert_eq!(without_names(&pruned.named).unwrap(), pruned.bytes);
+        assert_eq!(without_names(&pruned.bytes).unwrap(), pruned.bytes);
+        let exports = |bytes: &[u8]| Module::from_buffer(bytes).unwrap().exports.iter().count();
+        assert_eq!(exports(&pruned.bytes), exports(&pruned.named));
+    }
+
+    #[test]
+    fn sections_with_long_lengths_are_copied_and_damage_is_noticed() {
+        let header = b"\0asm\x01\0\0\0";
+        let custom = |name: &str, size: usize| {
+            let body = [&[u8::try_from(name.len()).unwrap()], name.as_bytes(), &vec![7; size]].concat();
+            let length = [body.len() as u8 & 0x7f | 0x80, (body.len() >> 7) as u8];
+            [&[0], &length[..], &body].concat()
+        };
+        let (other, names) = (custom("names", 300), custom("name", 200));
+        assert_eq!(without_names(&[header, &names[..], &other].concat()), Some([header, &other[..]].concat()));
+        assert_eq!(without_names(&[header, &other[..300]].concat()), None);
+        assert_eq!(without_names(&header[..7]), None);
+    }
+
+    #[test]
+    fn a_module_above_the_limit_fails_the_build() {
+        assert!(check_size(LIMIT).is_ok());
+        let message = check_size(LIMIT + 1).unwrap_err().to_string();
+        assert!(message.contains("400001 bytes") && message.contains("400000 are the limit"), "{message}");
     }
 
     #[test]

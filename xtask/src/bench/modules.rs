@@ -23,7 +23,7 @@ impl Modules {
     pub fn build() -> Result<Self> {
         let named = std::env::var_os("SIDESPAN_WASM").filter(|path| !path.is_empty()).map(PathBuf::from);
         let sidespan = named.map_or_else(build::build_quietly, Ok)?;
-        let no_op = build::compile("sidespan-probe")?;
+        let no_op = build::compile("sidespan-probe", "release")?;
         let bytes = fs::read(&no_op).with_context(|| format!("cannot read {}", no_op.display()))?;
         let no_op_stripped = provide::target_dir().join("no_op_stripped.wasm");
         fs::write(&no_op_stripped, wasm::prune(&bytes)?.bytes)?;
