@@ -65,6 +65,25 @@ pub enum MetricKind {
     Histogram = 2,
 }
 
+/// The numbers above are the SDK's. (In the module it is not named at all: it would bring its own callbacks along.)
+#[cfg(not(target_family = "wasm"))]
+const _: () = {
+    use proxy_wasm::types::{BufferType, MapType, MetricType, Status};
+    assert!(Failed::NOT_FOUND.0 == Status::NotFound as u32 && Failed::BAD_ARGUMENT.0 == Status::BadArgument as u32);
+    assert!(Failed::CAS_MISMATCH.0 == Status::CasMismatch as u32);
+    assert!(Failed::INTERNAL_FAILURE.0 == Status::InternalFailure as u32);
+    assert!(Map::Request as u32 == MapType::HttpRequestHeaders as u32);
+    assert!(Map::Response as u32 == MapType::HttpResponseHeaders as u32);
+    assert!(Map::ResponseTrailers as u32 == MapType::HttpResponseTrailers as u32);
+    assert!(Map::CallResponse as u32 == MapType::HttpCallResponseHeaders as u32);
+    assert!(Map::CallResponseTrailers as u32 == MapType::HttpCallResponseTrailers as u32);
+    assert!(Buffer::CallResponseBody as u32 == BufferType::HttpCallResponseBody as u32);
+    assert!(Buffer::PluginConfiguration as u32 == BufferType::PluginConfiguration as u32);
+    assert!(MetricKind::Counter as u32 == MetricType::Counter as u32);
+    assert!(MetricKind::Gauge as u32 == MetricType::Gauge as u32);
+    assert!(MetricKind::Histogram as u32 == MetricType::Histogram as u32);
+};
+
 #[cfg_attr(target_arch = "wasm32", link(wasm_import_module = "env"))]
 unsafe extern "C" {
     fn proxy_log(level: u32, data: *const u8, size: usize) -> u32;
