@@ -94,12 +94,12 @@ type Row = (&'static str, Direction, Context, [[u64; 4]; 2]);
 #[test]
 fn a_request_allocates_exactly_so_often() {
     let table: &[Row] = &[
-        ("unsampled success, root", Inbound, Context::None, [[4, 2, 1, 0]; 2]),
-        ("unsampled success, root", Outbound, Context::None, [[4, 3, 1, 0]; 2]),
-        ("unsampled success, child", Inbound, Context::Unsampled, [[4, 2, 1, 0]; 2]),
-        ("unsampled success, child", Outbound, Context::Unsampled, [[4, 3, 1, 0]; 2]),
-        ("kept", Inbound, Context::W3c, [[6, 2, 65, 9], [6, 2, 66, 9]]),
-        ("kept", Outbound, Context::W3c, [[6, 3, 69, 9]; 2]),
+        ("unsampled success, root", Inbound, Context::None, [[4, 2, 0, 0]; 2]),
+        ("unsampled success, root", Outbound, Context::None, [[4, 2, 0, 0]; 2]),
+        ("unsampled success, child", Inbound, Context::Unsampled, [[4, 2, 0, 0]; 2]),
+        ("unsampled success, child", Outbound, Context::Unsampled, [[4, 2, 0, 0]; 2]),
+        ("kept", Inbound, Context::W3c, [[6, 2, 48, 9], [6, 2, 49, 9]]),
+        ("kept", Outbound, Context::W3c, [[6, 2, 54, 9]; 2]),
     ];
     let mut wrong = Vec::new();
     for (what, direction, context, expected) in table {

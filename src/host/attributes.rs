@@ -5,6 +5,7 @@ use super::expressions::Expressions;
 use crate::span::Kind;
 use crate::span::attributes::Attributes;
 use crate::span::gather::Gathered;
+use std::borrow::Cow;
 use std::cell::OnceCell;
 
 /// Reads through the ABI; each header map crosses at most once.
@@ -28,25 +29,25 @@ impl<'a> Live<'a> {
 }
 
 impl Attributes for Live<'_> {
-    fn get(&self, path: &[u8]) -> Option<Vec<u8>> {
+    fn get(&self, path: &[u8]) -> Option<Cow<'_, [u8]>> {
         let known = self.gathered.get().and_then(Option::as_ref).and_then(|gathered| gathered.get(path));
-        known.map_or_else(|| abi::property(path).ok(), |value| value.map(<[u8]>::to_vec))
+        known.map_or_else(|| abi::property(path).ok().map(Cow::from), |value| value.map(Cow::from))
     }
 
     fn expect_span(&self, kind: Kind) {
         self.gathered.get_or_init(|| self.expressions?.evaluate(kind));
     }
 
-    fn request_headers(&self) -> Vec<u8> {
-        self.request.get_or_init(|| block(Map::Request)).clone()
+    fn request_headers(&self) -> Cow<'_, [u8]> {
+        self.request.get_or_init(|| block(Map::Request)).into()
     }
 
-    fn response_headers(&self) -> Vec<u8> {
-        self.response.get_or_init(|| block(Map::Response)).clone()
+    fn response_headers(&self) -> Cow<'_, [u8]> {
+        self.response.get_or_init(|| block(Map::Response)).into()
     }
 
-    fn response_trailers(&self) -> Vec<u8> {
-        self.trailers.get_or_init(|| block(Map::ResponseTrailers)).clone()
+    fn response_trailers(&self) -> Cow<'_, [u8]> {
+        self.trailers.get_or_init(|| block(Map::ResponseTrailers)).into()
     }
 }
 

@@ -30,7 +30,7 @@ impl Expressions {
             Kind::Client => self.client.as_ref(),
         };
         let answer = abi::foreign_function("expr_evaluate", id?).ok()?;
-        Gathered::read(kind, self.istio, &answer)
+        Gathered::read(kind, self.istio, answer)
     }
 }
 

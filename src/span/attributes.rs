@@ -6,6 +6,7 @@
 use crate::propagation::headers::{Header, encode_pairs};
 use crate::span::Kind;
 use crate::span::redact::safe_text;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// Longest text that is taken from an attribute, in bytes.
@@ -14,15 +15,15 @@ pub const MAX_TEXT: usize = 4096;
 /// What Envoy knows of a request when it ends. Every method is a host call: ask for what is needed, once.
 pub trait Attributes {
     /// The raw bytes of an attribute; `None` if it is absent or cannot be serialised.
-    fn get(&self, path: &[u8]) -> Option<Vec<u8>>;
+    fn get(&self, path: &[u8]) -> Option<Cow<'_, [u8]>>;
     /// A span of this kind is about to be built: whoever can have its attributes in one go, should.
     fn expect_span(&self, _: Kind) {}
     /// The request headers as a serialised block of pairs; empty if there are none.
-    fn request_headers(&self) -> Vec<u8>;
+    fn request_headers(&self) -> Cow<'_, [u8]>;
     /// The response headers, likewise.
-    fn response_headers(&self) -> Vec<u8>;
+    fn response_headers(&self) -> Cow<'_, [u8]>;
     /// The response trailers, likewise.
-    fn response_trailers(&self) -> Vec<u8>;
+    fn response_trailers(&self) -> Cow<'_, [u8]>;
 }
 
 /// Attributes from memory: what tests and `sidespan explain` use in place of a proxy.
@@ -41,7 +42,7 @@ pub struct Recorded {
 /// Attributes that are asked from the host at most once per span.
 pub struct Once<'a> {
     host: &'a dyn Attributes,
-    seen: Vec<(&'a [u8], Option<Vec<u8>>)>,
+    seen: Vec<(&'a [u8], Option<Cow<'a, [u8]>>)>,
 }
 
 /// Paths of the attributes that spans read (Envoy, "Attributes"; names since 1.29).
@@ -178,20 +179,20 @@ impl Recorded {
 }
 
 impl Attributes for Recorded {
-    fn get(&self, path: &[u8]) -> Option<Vec<u8>> {
-        self.values.get(path).cloned()
+    fn get(&self, path: &[u8]) -> Option<Cow<'_, [u8]>> {
+        self.values.get(path).map(Cow::from)
     }
 
-    fn request_headers(&self) -> Vec<u8> {
-        block(&self.request)
+    fn request_headers(&self) -> Cow<'_, [u8]> {
+        block(&self.request).into()
     }
 
-    fn response_headers(&self) -> Vec<u8> {
-        block(&self.response)
+    fn response_headers(&self) -> Cow<'_, [u8]> {
+        block(&self.response).into()
     }
 
-    fn response_trailers(&self) -> Vec<u8> {
-        block(&self.trailers)
+    fn response_trailers(&self) -> Cow<'_, [u8]> {
+        block(&self.trailers).into()
     }
 }
 
@@ -263,18 +264,18 @@ mod tests {
     fn the_host_is_asked_once_per_attribute_also_for_an_absent_one() {
         struct Counting(Cell<u32>);
         impl Attributes for Counting {
-            fn get(&self, path: &[u8]) -> Option<Vec<u8>> {
+            fn get(&self, path: &[u8]) -> Option<Cow<'_, [u8]>> {
                 self.0.set(self.0.get() + 1);
-                (path == b"a").then(|| b"1".to_vec())
+                (path == b"a").then_some(Cow::Borrowed(b"1"))
             }
-            fn request_headers(&self) -> Vec<u8> {
-                Vec::new()
+            fn request_headers(&self) -> Cow<'_, [u8]> {
+                Cow::default()
             }
-            fn response_headers(&self) -> Vec<u8> {
-                Vec::new()
+            fn response_headers(&self) -> Cow<'_, [u8]> {
+                Cow::default()
             }
-            fn response_trailers(&self) -> Vec<u8> {
-                Vec::new()
+            fn response_trailers(&self) -> Cow<'_, [u8]> {
+                Cow::default()
             }
         }
         let host = Counting(Cell::new(0));

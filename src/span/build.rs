@@ -15,6 +15,7 @@ use crate::span::name::Target;
 use crate::span::redact::{percent_decode, safe_text};
 use crate::span::status::{self, Explanation, Verdict};
 use crate::span::{Attributes, Draft, Identity, Ids, Kind, Recipe, Span, captured, envoy, istio, semconv};
+use std::borrow::Cow;
 
 /// Longest status message, in bytes.
 const MAX_MESSAGE: usize = 1024;
@@ -50,10 +51,10 @@ pub struct Call<'a> {
 }
 
 /// Header blocks as the host gave them; what is not needed is not read.
-struct Blocks {
-    request: Vec<u8>,
-    response: Vec<u8>,
-    trailers: Vec<u8>,
+struct Blocks<'a> {
+    request: Cow<'a, [u8]>,
+    response: Cow<'a, [u8]>,
+    trailers: Cow<'a, [u8]>,
 }
 
 /// Makes the span of a request that has ended. `times` are start and end in nanoseconds since the epoch; `reason` is the
@@ -116,7 +117,7 @@ fn call<'a>(
     draft: &'a Draft,
     ids: &Ids,
     outcome: &'a Outcome,
-    blocks: &'a Blocks,
+    blocks: &'a Blocks<'a>,
     once: &mut Once<'a>,
 ) -> Call<'a> {
     let kind = draft.kind();
@@ -167,13 +168,13 @@ fn grpc_message(headers: &[Header<'_>]) -> Option<String> {
 
 // === impl Blocks ===
 
-impl Blocks {
-    fn read(recipe: &Recipe, kind: Kind, outcome: &Outcome, attributes: &dyn Attributes) -> Self {
+impl<'a> Blocks<'a> {
+    fn read(recipe: &Recipe, kind: Kind, outcome: &Outcome, attributes: &'a dyn Attributes) -> Self {
         let failed = outcome.grpc && {
             let verdict = status::judge(kind, outcome, &Explanation::default(), recipe.client_gone_is_error);
             verdict.error_type.is_some()
         };
-        let read = |wanted: bool, block: &dyn Fn() -> Vec<u8>| if wanted { block() } else { Vec::new() };
+        let read = |wanted: bool, block: &dyn Fn() -> Cow<'a, [u8]>| if wanted { block() } else { Cow::default() };
         let trailers = read(failed || recipe.reads_response_trailers, &|| attributes.response_trailers());
         let explained = grpc_message(&decode_pairs(&trailers)).is_some();
         let response = read((failed && !explained) || recipe.reads_response_headers, &|| attributes.response_headers());

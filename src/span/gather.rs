@@ -8,6 +8,7 @@
 use crate::propagation::headers::decode_pairs;
 use crate::span::Kind;
 use crate::span::attributes::path;
+use std::ops::Range;
 
 /// What every request has that went upstream.
 const PRESENT: [&[u8]; 12] = [
@@ -45,7 +46,9 @@ struct Absence {
 /// What one expression answered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Gathered {
-    values: Vec<(&'static [u8], Vec<u8>)>,
+    /// As it came; the values are cut out of it.
+    answer: Vec<u8>,
+    values: Vec<(&'static [u8], Range<usize>)>,
     absent: Vec<&'static [u8]>,
 }
 
@@ -83,29 +86,37 @@ fn absences(kind: Kind, istio: bool) -> &'static [Absence] {
 impl Gathered {
     /// Reads the answer to [`expression`] with the same arguments: Envoy serialises a list as pairs, its items as names,
     /// each as the attribute alone would be. `None` if it is not such a list.
-    pub fn read(kind: Kind, istio: bool, answer: &[u8]) -> Option<Self> {
-        let items = decode_pairs(answer);
+    pub fn read(kind: Kind, istio: bool, answer: Vec<u8>) -> Option<Self> {
+        let items = decode_pairs(&answer);
         let absences = absences(kind, istio);
         let (present, rest) = items.split_at_checked(PRESENT.len())?;
         let (san, tests) = rest.split_first()?;
         if tests.len() != absences.len() {
             return None;
         }
-        let mut values: Vec<(&'static [u8], Vec<u8>)> = Vec::with_capacity(PRESENT.len().saturating_add(1));
-        values.extend(PRESENT.iter().zip(present).map(|(path, item)| (*path, item.name.to_vec())));
-        let mut absent: Vec<&'static [u8]> = Vec::new();
-        match san.name {
-            b"" => absent.push(peer_san(kind)),
-            san => values.push((peer_san(kind), san.to_vec())),
+        let mut values = Vec::with_capacity(PRESENT.len().saturating_add(1));
+        // Lengths of names and values come first, then the items one after the other, each with its NUL and that of no value.
+        let mut start = items.len().saturating_mul(8).saturating_add(4);
+        let paths = PRESENT.iter().copied().chain([peer_san(kind)]);
+        for (path, item) in paths.zip(present.iter().chain([san])) {
+            let end = start.saturating_add(item.name.len());
+            values.push((path, start..end));
+            start = end.saturating_add(item.value.len()).saturating_add(2);
+        }
+        let mut absent = Vec::with_capacity(absences.len().saturating_add(1));
+        if san.name.is_empty() {
+            values.pop();
+            absent.push(peer_san(kind));
         }
         let missing = absences.iter().zip(tests).filter(|(_, test)| test.name == [0]);
         absent.extend(missing.map(|(absence, _)| absence.prefix));
-        Some(Self { values, absent })
+        Some(Self { answer, values, absent })
     }
 
     /// `None`: not known, ask the host. `Some(None)`: known to be absent.
     pub fn get(&self, path: &[u8]) -> Option<Option<&[u8]>> {
-        let value = self.values.iter().find(|(known, _)| *known == path).map(|(_, value)| Some(&**value));
+        let range = self.values.iter().find(|(known, _)| *known == path).map(|(_, range)| range.clone());
+        let value = range.and_then(|range| self.answer.get(range)).map(Some);
         value.or_else(|| self.absent.iter().any(|prefix| path.starts_with(prefix)).then_some(None))
     }
 }
@@ -130,12 +141,13 @@ mod tests {
 
     #[test]
     fn an_answer_tells_what_is_there_what_is_not_and_what_must_be_asked() {
-        let mut items: Vec<&[u8]> = vec![b"x"; PRESENT.len()];
+        let mut items: Vec<&[u8]> = vec![b"xyz"; PRESENT.len()];
+        items[0] = b"12345678";
         items.extend([&b""[..], &[0], &[1], &[0]]);
-        let gathered = Gathered::read(Kind::Server, true, &answer(&items)).expect("as many items as were asked for");
+        let gathered = Gathered::read(Kind::Server, true, answer(&items)).expect("as many items as were asked for");
         let table: &[(&[u8], Option<Option<&[u8]>>)] = &[
-            (path::REQUEST_TIME, Some(Some(b"x"))),
-            (path::SOURCE_ADDRESS, Some(Some(b"x"))),
+            (path::REQUEST_TIME, Some(Some(b"12345678"))),
+            (path::SOURCE_ADDRESS, Some(Some(b"xyz"))),
             (path::CONNECTION_URI_SAN_PEER, Some(None)),
             (path::DOWNSTREAM_PEER_WORKLOAD, Some(None)),
             (b"filter_state\0downstream_peer_obj\0workload", None),
@@ -150,8 +162,8 @@ mod tests {
     #[test]
     fn an_answer_of_another_length_is_none() {
         for length in (0..40).filter(|length| *length != PRESENT.len() + 1) {
-            assert_eq!(Gathered::read(Kind::Server, false, &answer(&vec![&b"x"[..]; length])), None, "{length}");
+            assert_eq!(Gathered::read(Kind::Server, false, answer(&vec![&b"x"[..]; length])), None, "{length}");
         }
-        assert_eq!(Gathered::read(Kind::Server, false, b"rubbish"), None);
+        assert_eq!(Gathered::read(Kind::Server, false, b"rubbish".to_vec()), None);
     }
 }

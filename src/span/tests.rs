@@ -6,6 +6,7 @@ use crate::config::Direction;
 use crate::propagation::headers::Header;
 use crate::sampling::outcome::{Outcome, ResponseFlags};
 use proptest::prelude::*;
+use std::borrow::Cow;
 use std::cell::RefCell;
 
 /// A request to be described: headers, outcome, attributes.
@@ -431,19 +432,19 @@ fn reads_are_few_and_never_repeated() {
         }
     }
     impl Attributes for Counting<'_> {
-        fn get(&self, path: &[u8]) -> Option<Vec<u8>> {
+        fn get(&self, path: &[u8]) -> Option<Cow<'_, [u8]>> {
             self.note(path);
             self.0.get(path)
         }
-        fn request_headers(&self) -> Vec<u8> {
+        fn request_headers(&self) -> Cow<'_, [u8]> {
             self.note(b"request headers");
             self.0.request_headers()
         }
-        fn response_headers(&self) -> Vec<u8> {
+        fn response_headers(&self) -> Cow<'_, [u8]> {
             self.note(b"response headers");
             self.0.response_headers()
         }
-        fn response_trailers(&self) -> Vec<u8> {
+        fn response_trailers(&self) -> Cow<'_, [u8]> {
             self.note(b"response trailers");
             self.0.response_trailers()
         }

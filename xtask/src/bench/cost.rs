@@ -78,7 +78,7 @@ pub async fn measure(
 /// Forwards, then backwards, so that drift cancels; each round begins one further on, so that nobody keeps the place next
 /// to itself, where caches are warm.
 pub fn turn(round: usize, place: usize, variants: usize) -> usize {
-    let place = if round % 2 == 0 { place } else { variants - 1 - place };
+    let place = if round.is_multiple_of(2) { place } else { variants - 1 - place };
     (place + round / 2) % variants
 }
 

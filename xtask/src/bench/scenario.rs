@@ -100,7 +100,7 @@ impl Scenario {
 
     /// Whether the n-th request fails.
     pub fn fails(&self, n: usize) -> bool {
-        self.errors && n % FAIL_EVERY == 0
+        self.errors && n.is_multiple_of(FAIL_EVERY)
     }
 
     /// The n-th request.
