@@ -51,6 +51,9 @@ pub struct Arguments {
     /// More configurations to compare with: a pluginConfig as JSON
     #[arg(long, value_name = "NAME=PATH", value_parser = named_file)]
     config: Vec<(String, PathBuf)>,
+    /// Measure with the client as this task was compiled, instead of compiling an optimised one first
+    #[arg(long)]
+    unoptimised: bool,
 }
 
 /// What can be measured.
@@ -79,10 +82,10 @@ const LEAST_ROUNDS: usize = 4;
 /// that its name promises.
 pub fn run(arguments: &Arguments) -> Result<()> {
     ensure!(arguments.rounds >= LEAST_ROUNDS, "--rounds must be at least {LEAST_ROUNDS}");
-    if cfg!(debug_assertions) {
+    let scenarios = arguments.scenarios()?;
+    if cfg!(debug_assertions) && !arguments.unoptimised {
         return run_optimised();
     }
-    let scenarios = arguments.scenarios()?;
     let parts = if arguments.part.is_empty() { &PARTS[..] } else { &arguments.part };
     let mut steps = Steps::new(2 + parts.len());
     let modules = steps.step("build the filter, and a filter that does nothing", Modules::build)?;

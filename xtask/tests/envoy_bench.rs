@@ -1,0 +1,52 @@
+//! The benchmark as a whole, with too few rounds to say anything: every variant makes the spans that its name promises.
+
+use sidespan_harness::{Result, envoy_binary, provide};
+use std::fs;
+use std::process::Command;
+
+#[test]
+fn a_short_benchmark_ends_in_a_report_and_a_picture() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    command.args(["bench", "--unoptimised", "--rounds", "4", "--part", "cost", "--scenario", "http2-40-errors"]);
+    command.args(["--variant", "sidespan 100 %", "--variant", "sidespan 10 %", "--variant", "native"]);
+    command.current_dir(folder.path()).env("CARGO_TARGET_DIR", folder.path());
+    command.env("SIDESPAN_WASM", provide::module()?).env("ENVOY_BIN", envoy_binary()?);
+    let output = command.output()?;
+    let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{text}\n{errors}");
+    let report = fs::read_to_string(folder.path().join("bench/report.md"))?;
+    for expected in [
+        "| CPU added: sidespan 100 % ÷ native OpenTelemetry 100 % | 0.60 |",
+        "HTTP/2, 40 request headers, 5 % errors, inbound",
+        "| sidespan 100 %, every option |",
+        "| no-op wasm, stripped |",
+    ] {
+        assert!(report.contains(expected) && text.contains(expected), "{expected}\n{report}");
+    }
+    let spans = |variant: &str| {
+        let row = report.lines().find(|line| line.starts_with(&format!("| {variant} | ")));
+        row.and_then(|row| row.trim_end_matches(" |").rsplit(' ').next()?.parse::<f64>().ok())
+    };
+    assert_eq!((spans("no tracing"), spans("sidespan 100 %")), (Some(0.0), Some(1.0)), "{report}");
+    // One in ten, and one in twenty that fails.
+    assert!(spans("sidespan 10 %").is_some_and(|spans| (0.1..0.2).contains(&spans)), "{report}");
+    let picture = fs::read_to_string(folder.path().join("bench/cost.svg"))?;
+    assert!(picture.contains("<svg") && picture.contains("native OpenTelemetry 1 %"), "{picture}");
+    Ok(())
+}
+
+#[test]
+fn what_cannot_be_measured_is_said_before_anything_is_built() -> Result<()> {
+    for (arguments, expected) in [
+        (&["--rounds", "1"][..], "--rounds must be at least 4"),
+        (&["--scenario", "http3"], "none of http1-10-ok-inbound, http1-10-ok-outbound"),
+        (&["--module", "old"], "give NAME=PATH"),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        let output = command.args(["bench", "--unoptimised"]).args(arguments).output()?;
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && errors.contains(expected), "{arguments:?}: {errors}");
+    }
+    Ok(())
+}
