@@ -4,7 +4,6 @@
 //! first; [`Config::warnings`] says what is legal but probably not meant. `null` for a member means that it is absent.
 
 mod check;
-pub mod json;
 mod names;
 mod pattern;
 mod read;

@@ -6,7 +6,6 @@
 use super::Encoding;
 use super::wait::{self, number};
 use super::wire::Fields;
-use crate::config::json;
 use crate::propagation::headers::{self, Header};
 
 /// A client must limit what it reads of a response; larger ones are failures that are not tried again (same chapter).
@@ -190,7 +189,7 @@ fn partial(encoding: Encoding, body: &[u8]) -> Verdict {
 
 /// 64-bit integers come as strings or as numbers.
 fn partial_json(body: &[u8]) -> Option<(i64, String)> {
-    let reply = json::parse(std::str::from_utf8(body).ok()?, &mut |_| {}).ok()?;
+    let reply: serde_json::Value = serde_json::from_slice(body).ok()?;
     let partial = reply.get("partialSuccess")?;
     let rejected = match partial.get("rejectedSpans") {
         Some(serde_json::Value::String(text)) => text.parse().unwrap_or(0),
