@@ -86,7 +86,8 @@ impl Variant {
     fn filter(name: String, percentage: f64, module: &std::path::Path, options: Value) -> Self {
         let mut config = json!({
             "exporter": {"otlp": {"cluster": "collector"}, "batch": {"delay": "100ms"}},
-            "sampling": {"randomSamplingPercentage": percentage},
+            // A cap that no burst reaches: else the number of spans would depend on the machine's speed.
+            "sampling": {"randomSamplingPercentage": percentage, "errors": {"maxPerSecond": 1_000_000}},
         });
         merge(&mut config, options);
         let kind = Kind::Wasm(module.to_owned(), Some(config));
