@@ -90,7 +90,7 @@ fn what_cannot_work_is_refused_with_what_to_do() -> Result<()> {
 #[cfg(target_os = "linux")]
 fn ctrl_c_ends_everything_that_was_started() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let mut child = command(folder.path(), &["--seconds", "600"])?.stdout(Stdio::piped()).spawn()?;
+    let mut child = command(folder.path(), &["--seconds", "60"])?.stdout(Stdio::piped()).spawn()?;
     let mut lines = BufReader::new(child.stdout.take().expect("a pipe was asked for")).lines();
     let sends = lines.find(|line| line.as_ref().is_ok_and(|line| line.starts_with("==> [4/4]")));
     let envoys = children(child.id());

@@ -5,6 +5,7 @@
 
 mod account;
 mod hop;
+mod interrupt;
 mod paper;
 mod promise;
 mod report;
@@ -22,17 +23,16 @@ mod samples;
 use crate::steps::Steps;
 use crate::{build, envoy};
 use account::{Account, Evidence};
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
+use interrupt::Interrupt;
 use paper::Paper;
 use promise::Promise;
 use serde_json::Value;
 use sidespan_harness::provide;
 use stage::Stage;
 use std::fs;
-use std::future::Future;
 use std::path::{Path, PathBuf};
-use tokio::signal::unix::{SignalKind, signal};
 use traffic::{GUEST_TRACE, Traffic};
 
 /// What the demo can be told.
@@ -70,15 +70,16 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let mut steps = Steps::new(4);
     let module = steps.step("build the filter", module)?;
     let envoy = steps.step("provide an Envoy", || envoy::provide(None))?;
+    let mut interrupt = Interrupt::listen()?;
     let stage = steps.step("start a gateway and three services, an Envoy process for each", || {
-        interruptible(Stage::start(&envoy, &module, &config))
+        interrupt.or(Stage::start(&envoy, &module, &config))
     })?;
     stage.warnings().iter().for_each(|warning| eprintln!("note: {warning}"));
     let (traffic, evidence, unsettled) =
-        steps.step(&arguments.headline(), || interruptible(arguments.traffic(&stage)))?;
+        steps.step(&arguments.headline(), || interrupt.or(arguments.traffic(&stage)))?;
     let outcome = show(&stage, &config, &traffic, &evidence, unsettled)?;
     if arguments.keep {
-        keep(&stage)?;
+        keep(&stage, &mut interrupt)?;
     }
     sidespan_harness::run(stage.mesh.quit())?;
     outcome
@@ -175,7 +176,7 @@ fn write_next_steps(paper: &mut Paper, traces: &Path) {
 }
 
 /// Waits for the end, and says what to do meanwhile.
-fn keep(stage: &Stage) -> Result<()> {
+fn keep(stage: &Stage, interrupt: &mut Interrupt) -> Result<()> {
     let (entry, host, mut paper) = (stage.mesh.entry(), stage.mesh.host(), Paper::for_stdout());
     let plan = sidespan_harness::mesh::PLAN;
     paper.title("The mesh keeps running until Ctrl-C", "");
@@ -193,7 +194,7 @@ fn keep(stage: &Stage) -> Result<()> {
     sidespan_harness::run(async {
         drop(stage.receiver.take());
         tokio::select! {
-            ended = interrupted() => ended,
+            () = interrupt.come() => Ok(()),
             ended = show_arrivals(stage) => ended,
         }
     })
@@ -222,23 +223,5 @@ async fn show_arrivals(stage: &Stage) -> Result<()> {
                 None => traces.push((span.trace_id.clone(), vec![span])),
             }
         }
-    }
-}
-
-/// Runs it unless Ctrl-C or SIGTERM comes first; whatever it had started ends then.
-fn interruptible<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    sidespan_harness::run(async {
-        tokio::select! {
-            done = work => done,
-            ended = interrupted() => { ended?; bail!("interrupted; everything that was started has been ended") }
-        }
-    })
-}
-
-async fn interrupted() -> Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        pressed = tokio::signal::ctrl_c() => pressed.context("cannot wait for Ctrl-C"),
-        _ = terminate.recv() => Ok(()),
     }
 }
