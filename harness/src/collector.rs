@@ -21,6 +21,22 @@ pub struct Collector {
     ports: [Port; 3],
 }
 
+/// What the collector does with spans between taking and sending them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Pipeline {
+    /// That of the integration guide: the probabilistic sampler, at 100 %.
+    Guide,
+    /// Nothing: who sends has sampled.
+    Pass,
+    /// Traces are held for a while, then kept if they hold an error, else at a percentage.
+    TailSampling {
+        /// How long a trace is waited for after its first span.
+        wait: Duration,
+        /// Of the traces without an error.
+        percentage: f64,
+    },
+}
+
 /// A port that stays reserved for the process: it is bound here too, but nobody listens.
 struct Port {
     number: u16,
@@ -32,15 +48,15 @@ const START_TIMEOUT: Duration = Duration::from_secs(30);
 // === impl Collector ===
 
 impl Collector {
-    /// Starts `binary` ([`crate::provide::collector_binary`]) with the pipeline of the integration guide: OTLP and Zipkin receivers,
-    /// memory limiter, probabilistic sampler (at 100 %), batch; what comes out goes to `receiver` by OTLP/HTTP.
+    /// Starts `binary` ([`crate::provide::collector_binary`]) with OTLP and Zipkin receivers, memory limiter, the pipeline, batch;
+    /// what comes out goes to `receiver` by OTLP/HTTP.
     ///
     /// # Errors
     /// If it ends, or does not listen within 30 seconds; the error ends with what it logged.
-    pub async fn start(binary: &Path, receiver: u16) -> Result<Self> {
+    pub async fn start(binary: &Path, pipeline: Pipeline, receiver: u16) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("sidespan-collector-").tempdir()?;
         let ports = [Port::reserve()?, Port::reserve()?, Port::reserve()?];
-        let config = configuration([ports[0].number, ports[1].number, ports[2].number], receiver);
+        let config = pipeline.configuration([ports[0].number, ports[1].number, ports[2].number], receiver);
         fs::write(directory.path().join("config.yaml"), config.to_string())?;
         let log = File::create(directory.path().join("log"))?;
         let mut command = Command::new(binary);
@@ -50,6 +66,11 @@ impl Collector {
         let started = collector.become_ready().await;
         started.with_context(|| format!("the collector did not start:\n{}", collector.log()))?;
         Ok(collector)
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
     }
 
     /// Port of OTLP/gRPC.
@@ -95,24 +116,48 @@ impl Port {
     }
 }
 
-/// JSON is YAML.
-fn configuration([grpc, http, zipkin]: [u16; 3], receiver: u16) -> Value {
-    let at = |port: u16| json!({"endpoint": format!("127.0.0.1:{port}")});
-    json!({
-        "receivers": {"otlp": {"protocols": {"grpc": at(grpc), "http": at(http)}}, "zipkin": at(zipkin)},
-        "processors": {
+// === impl Pipeline ===
+
+impl Pipeline {
+    /// JSON is YAML.
+    fn configuration(self, [grpc, http, zipkin]: [u16; 3], receiver: u16) -> Value {
+        let at = |port: u16| json!({"endpoint": format!("127.0.0.1:{port}")});
+        let mut processors = json!({
             "memory_limiter": {"check_interval": "1s", "limit_mib": 256},
-            // Its default mode, `hash_seed`, drops every span whose tracestate says how it was sampled (`ot=th:`).
-            "probabilistic_sampler": {"mode": "proportional", "sampling_percentage": 100},
             "batch": {"timeout": "50ms"},
-        },
-        "exporters": {"otlp_http": {"endpoint": format!("http://127.0.0.1:{receiver}"), "compression": "none"}},
-        "service": {
-            "pipelines": {"traces": {
-                "receivers": ["otlp", "zipkin"],
-                "processors": ["memory_limiter", "probabilistic_sampler", "batch"],
-                "exporters": ["otlp_http"],
-            }},
-        },
-    })
+        });
+        let mut order = vec!["memory_limiter"];
+        if let Some((name, settings)) = self.sampler() {
+            processors[name] = settings;
+            order.push(name);
+        }
+        order.push("batch");
+        json!({
+            "receivers": {"otlp": {"protocols": {"grpc": at(grpc), "http": at(http)}}, "zipkin": at(zipkin)},
+            "processors": processors,
+            "exporters": {"otlp_http": {"endpoint": format!("http://127.0.0.1:{receiver}"), "compression": "none"}},
+            "service": {
+                "pipelines": {"traces": {
+                    "receivers": ["otlp", "zipkin"],
+                    "processors": order,
+                    "exporters": ["otlp_http"],
+                }},
+            },
+        })
+    }
+
+    fn sampler(self) -> Option<(&'static str, Value)> {
+        match self {
+            // Its default mode, `hash_seed`, drops every span whose tracestate says how it was sampled (`ot=th:`).
+            Self::Guide => Some(("probabilistic_sampler", json!({"mode": "proportional", "sampling_percentage": 100}))),
+            Self::Pass => None,
+            Self::TailSampling { wait, percentage } => {
+                let policies = json!([
+                    {"name": "errors", "type": "status_code", "status_code": {"status_codes": ["ERROR"]}},
+                    {"name": "rest", "type": "probabilistic", "probabilistic": {"sampling_percentage": percentage}},
+                ]);
+                Some(("tail_sampling", json!({"decision_wait": format!("{}s", wait.as_secs()), "policies": policies})))
+            }
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! What a process uses, by the kernel's account. Linux only: elsewhere every answer is `None`.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The thread of Envoy's first worker.
 #[derive(Clone, Debug)]
@@ -25,11 +25,22 @@ impl Worker {
         self.task.file_name().map_or_else(String::new, |id| id.to_string_lossy().into_owned())
     }
 
-    /// Nanoseconds that it has run so far (first number of `schedstat`); exact while it sleeps.
+    /// Nanoseconds that it has run so far; exact while it sleeps.
     pub fn run_time_ns(&self) -> Option<u64> {
-        let spent = fs::read_to_string(self.task.join("schedstat")).ok()?;
-        spent.split_whitespace().next()?.parse().ok()
+        task_run_time_ns(&self.task)
     }
+}
+
+/// Nanoseconds that all threads of a process have run so far, but for those that have ended.
+pub fn run_time_ns(pid: u32) -> Option<u64> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten();
+    Some(tasks.filter_map(|task| task_run_time_ns(&task.path())).sum())
+}
+
+/// The first number of `schedstat`.
+fn task_run_time_ns(task: &Path) -> Option<u64> {
+    let spent = fs::read_to_string(task.join("schedstat")).ok()?;
+    spent.split_whitespace().next()?.parse().ok()
 }
 
 /// Resident memory of a process (`VmRSS`), in bytes.

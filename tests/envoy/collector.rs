@@ -8,6 +8,7 @@ use crate::stage::{SOON, config, filter};
 use serde_json::{Value, json};
 use sidespan_harness::bootstrap::{Bootstrap, Cluster, Direction, Listener, Node, Route};
 use sidespan_harness::client::Client;
+use sidespan_harness::collector::Pipeline;
 use sidespan_harness::provide::{CollectorProgress, collector_binary};
 use sidespan_harness::span::Attributes;
 use sidespan_harness::{Collector, Envoy, ReceivedSpan, Receiver, Result, envoy_binary};
@@ -88,7 +89,7 @@ fn as_text(attributes: &Attributes) -> Attributes {
 async fn a_real_collector_passes_on_what_was_sent() -> Result<()> {
     let binary = binary().await?;
     let (app, receiver) = (protocols::app().await?, Receiver::start().await?);
-    let collector = Collector::start(&binary, receiver.port()).await?;
+    let collector = Collector::start(&binary, Pipeline::Guide, receiver.port()).await?;
     let mut envoy = start(app.port(), receiver.port(), &collector).await?;
     for (name, _) in cases() {
         protocols::send_requests(&Client::http1(envoy.port(&name)?)).await?;

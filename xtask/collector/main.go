@@ -8,6 +8,7 @@ import (
 	"log"
 
 	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/probabilisticsamplerprocessor"
+	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/tailsamplingprocessor"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/receiver/zipkinreceiver"
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/confmap"
@@ -45,7 +46,8 @@ func components() (factories otelcol.Factories, err error) {
 		return
 	}
 	factories.Processors, err = otelcol.MakeFactoryMap[processor.Factory](
-		memorylimiterprocessor.NewFactory(), probabilisticsamplerprocessor.NewFactory(), batchprocessor.NewFactory())
+		memorylimiterprocessor.NewFactory(), probabilisticsamplerprocessor.NewFactory(), tailsamplingprocessor.NewFactory(),
+		batchprocessor.NewFactory())
 	if err != nil {
 		return
 	}

@@ -2,20 +2,27 @@
 
 use sidespan_harness::{Result, envoy_binary, provide};
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
-#[test]
-fn a_short_benchmark_ends_in_a_report_and_a_picture() -> Result<()> {
-    let folder = tempfile::tempdir()?;
+/// The report of a benchmark with too few rounds, and what was printed.
+fn bench(folder: &Path, arguments: &[&str]) -> Result<(String, String)> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
-    command.args(["bench", "--unoptimised", "--rounds", "4", "--part", "cost", "--scenario", "http2-40-errors"]);
-    command.args(["--variant", "sidespan 100 %", "--variant", "sidespan 10 %", "--variant", "native"]);
-    command.current_dir(folder.path()).env("CARGO_TARGET_DIR", folder.path());
+    command.args(["bench", "--unoptimised", "--rounds", "4"]).args(arguments);
+    command.current_dir(folder).env("CARGO_TARGET_DIR", folder);
     command.env("SIDESPAN_WASM", provide::module()?).env("ENVOY_BIN", envoy_binary()?);
     let output = command.output()?;
     let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{text}\n{errors}");
-    let report = fs::read_to_string(folder.path().join("bench/report.md"))?;
+    Ok((fs::read_to_string(folder.join("bench/report.md"))?, text.into_owned()))
+}
+
+#[test]
+fn a_short_benchmark_ends_in_a_report_and_a_picture() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let variants = ["--variant", "sidespan 100 %", "--variant", "sidespan 10 %", "--variant", "native"];
+    let arguments = [&["--part", "cost", "--scenario", "http2-40-errors"][..], &variants].concat();
+    let (report, text) = bench(folder.path(), &arguments)?;
     for expected in [
         "| CPU added: sidespan 100 % ÷ native OpenTelemetry 100 % | 0.60 |",
         "HTTP/2, 40 request headers, 5 % errors, inbound",
@@ -49,4 +56,29 @@ fn what_cannot_be_measured_is_said_before_anything_is_built() -> Result<()> {
         assert!(!output.status.success() && errors.contains(expected), "{arguments:?}: {errors}");
     }
     Ok(())
+}
+
+/// `cargo xtask test --no-collector` leaves these out.
+mod collector {
+    use super::*;
+
+    #[test]
+    fn both_ways_to_keep_every_error_keep_the_same_and_both_are_paid_for() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let (report, _) = bench(folder.path(), &["--part", "tier"])?;
+        let cells = |name: &str| -> Vec<&str> {
+            let row = report.lines().find_map(|line| line.strip_prefix(&format!("| {name}")));
+            row.unwrap_or_else(|| panic!("no {name} in:\n{report}")).split(" | ").collect()
+        };
+        for name in ["native OpenTelemetry 100 %, the collector", "sidespan 1 %, error bias"] {
+            let cells = cells(name);
+            let spans: f64 = cells[4].parse()?;
+            // Six for each of the 2 % of traces that are kept; the benchmark itself is stricter.
+            assert!((0.06..0.25).contains(&spans), "{report}");
+            let collector: f64 = cells[2].parse()?;
+            assert!(collector.is_finite() && cells[1].contains(" to "), "{report}");
+        }
+        assert_eq!(cells("no tracing")[4], "0.000", "{report}");
+        Ok(())
+    }
 }

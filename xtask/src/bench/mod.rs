@@ -10,10 +10,11 @@ mod report;
 mod scenario;
 mod stage;
 mod summary;
+mod tier;
 mod variant;
 
 use crate::steps::Steps;
-use crate::{build, envoy};
+use crate::{build, collector, envoy};
 use anyhow::{Context as _, Result, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use modules::Modules;
@@ -67,11 +68,13 @@ enum Part {
     Memory,
     /// What each host call costs
     Price,
+    /// A mesh and its collector, for every error and 1 % of the rest: tail sampling or sidespan
+    Tier,
     /// Nothing: load on one variant after another, for a profiler to watch; only if asked for
     Load,
 }
 
-const PARTS: [Part; 4] = [Part::Cost, Part::Latency, Part::Memory, Part::Price];
+const PARTS: [Part; 5] = [Part::Cost, Part::Latency, Part::Memory, Part::Price, Part::Tier];
 /// Fewer rounds say nothing.
 const LEAST_ROUNDS: usize = 4;
 
@@ -161,6 +164,7 @@ impl Part {
             Self::Latency => "measure latency at half load",
             Self::Memory => "measure the memory of a worker",
             Self::Price => "measure what a host call costs",
+            Self::Tier => "measure a mesh with its collector, keeping every error",
             Self::Load => "load one variant after another",
         }
     }
@@ -203,6 +207,13 @@ impl Part {
                 let rounds = arguments.rounds_of(1);
                 let bar = bar("host calls".to_owned(), price::bursts(rounds));
                 report.prices = alone(price::measure(envoy, modules, rounds, &bar))?;
+                bar.finish_and_clear();
+            }
+            Self::Tier => {
+                let rounds = arguments.rounds_of(1);
+                let bar = bar("three meshes".to_owned(), tier::bursts(rounds));
+                let collector = collector::provide()?;
+                report.tiers = alone(tier::measure(envoy, &collector, &modules.sidespan, rounds, &bar))?;
                 bar.finish_and_clear();
             }
             Self::Load => alone(load(envoy, scenarios[0], variants, arguments.rounds))?,

@@ -4,6 +4,7 @@ use super::cost::Costs;
 use super::latency::Latencies;
 use super::memory::{Memory, QUEUE_BYTES};
 use super::summary::Summary;
+use super::tier::Tier;
 use super::variant::{NO_OP, native, sidespan};
 use std::fmt::Write as _;
 
@@ -22,6 +23,8 @@ pub struct Report {
     pub sizes: Vec<(&'static str, u64)>,
     /// Host calls and nanoseconds.
     pub prices: Vec<(String, f64)>,
+    /// Meshes with their collectors.
+    pub tiers: Vec<Tier>,
 }
 
 const MIB: f64 = 1024.0 * 1024.0;
@@ -32,7 +35,8 @@ impl Report {
     /// All of it.
     pub fn markdown(&self) -> String {
         let mut out = format!("{}\n", self.machine);
-        let parts = [self.goals(), self.scenarios(), self.latency(), self.memory(), self.size(), self.price()];
+        let parts =
+            [self.goals(), self.scenarios(), self.latency(), self.tier(), self.memory(), self.size(), self.price()];
         parts.iter().filter(|part| !part.is_empty()).for_each(|part| out.push_str(&format!("\n{part}")));
         out
     }
@@ -98,6 +102,23 @@ impl Report {
             let [p50, p90, p99, p999] = row.percentiles.map(|value| format!("{value:.0}"));
             let (added50, added99) = (with_quartiles(&row.added_p50), with_quartiles(&row.added_p99));
             let _ = writeln!(out, "| {} | {p50} | {p90} | {p99} | {p999} | {added50} | {added99} |", row.name);
+        }
+        out
+    }
+
+    fn tier(&self) -> String {
+        if self.tiers.is_empty() {
+            return String::new();
+        }
+        let mut out = "Every error and 1 % of the rest, for requests through a gateway and three services (six spans), of which 1 % fail: µs \
+             of all proxies and of the collector, per request\n\n\
+             | | proxies, added (quartiles) | collector | both | spans kept per request | collector, MiB |\n|---|---|---|---|---|---|\n"
+            .to_owned();
+        for tier in &self.tiers {
+            let (name, collector, kept, resident) = (tier.name, tier.collector, tier.spans, mib(tier.resident));
+            let proxies = with_quartiles(&tier.added);
+            let both = tier.added.median + collector;
+            let _ = writeln!(out, "| {name} | {proxies} | {collector:.1} | {both:.1} | {kept:.3} | {resident} |");
         }
         out
     }
