@@ -141,7 +141,7 @@ impl Arguments {
         for (name, file) in &self.config {
             variants.push(Variant::configured(name, &modules.sidespan, file)?);
         }
-        let always = [variant::BASE, variant::NO_OP];
+        let always = [variant::BASE, variant::NO_OP, variant::LEAST];
         if !self.variant.is_empty() {
             variants.retain(|variant| {
                 always.contains(&&*variant.name) || self.variant.iter().any(|text| variant.name.contains(&**text))

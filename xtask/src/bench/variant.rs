@@ -43,6 +43,17 @@ pub fn sidespan(percentage: f64) -> String {
 /// The cheapest filter that sees what sidespan sees.
 pub const NO_OP: &str = "no-op wasm, stripped";
 
+/// A filter that reads the request headers, writes one, reads the status and at the end the flags: the least that propagates a
+/// context and sees errors. It thinks nothing.
+pub const LEAST: &str = "bare host calls, unsampled";
+/// The same, and at the end what a span is made of.
+const LEAST_SPAN: &str = "bare host calls, sampled";
+const LEAST_ERRANDS: &str =
+    "request 1 pairs; request 1 replace traceparent; response 1 header :status; log 1 property response.flags";
+const SPAN_ERRANDS: &str = "request 1 pairs; request 1 replace traceparent; response 1 header :status; log 1 pairs; \
+    log 1 expression [request.time, request.duration, request.protocol, request.size, response.flags, response.size, \
+    response.code_details, upstream.address, upstream.request_attempt_count, xds.cluster_name, xds.route_name, source.address]";
+
 const RATES: [f64; 3] = [100.0, 10.0, 1.0];
 /// Every option on that does not exclude another.
 const EVERY_OPTION: &str = include_str!("every_option.json");
@@ -54,6 +65,9 @@ pub fn all(modules: &Modules, candidates: &[(String, PathBuf)]) -> Result<Vec<Va
     all.push(Variant::tracer("native Zipkin 100 %".to_owned(), 100.0, Kind::Zipkin));
     all.push(Variant::silent("no-op wasm, all exports", Kind::Wasm(modules.no_op.clone(), None)));
     all.push(Variant::silent(NO_OP, Kind::Wasm(modules.no_op_stripped.clone(), None)));
+    for (name, errands) in [(LEAST, LEAST_ERRANDS), (LEAST_SPAN, SPAN_ERRANDS)] {
+        all.push(Variant::errand(name, &modules.no_op_stripped, errands));
+    }
     for rate in RATES.into_iter().chain([0.0]) {
         all.push(Variant::filter(sidespan(rate), rate, &modules.sidespan, json!({})));
     }
@@ -102,9 +116,9 @@ impl Variant {
         Ok(Self { unchecked: true, ..Self::filter(name.to_owned(), 100.0, module, options) })
     }
 
-    /// A filter that runs an errand of the probe: see `benches/probe`.
-    pub fn errand(name: &str, module: &std::path::Path, errand: &str) -> Self {
-        Self::silent(name, Kind::Wasm(module.to_owned(), Some(Value::String(errand.to_owned()))))
+    /// A filter that runs errands of the probe: see `benches/probe`.
+    pub fn errand(name: &str, module: &std::path::Path, errands: &str) -> Self {
+        Self::silent(name, Kind::Wasm(module.to_owned(), Some(Value::String(errands.to_owned()))))
     }
 
     /// Its listener, whose name is also the service of its spans.
