@@ -56,6 +56,21 @@ pub fn envoy_binary() -> Result<PathBuf> {
     Ok(path)
 }
 
+/// Major and minor version of the binary named by `ENVOY_BIN`, for what changed between versions.
+///
+/// # Errors
+/// As [`envoy_binary`], or if the program does not say its version as Envoy does.
+pub fn envoy_version() -> Result<(u32, u32)> {
+    let output = std::process::Command::new(envoy_binary()?).arg("--version").output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    // `envoy  version: <commit>/1.40.0/Clean/RELEASE/BoringSSL`
+    let version = text.split("version: ").nth(1).and_then(|rest| rest.split('/').nth(1)).and_then(|version| {
+        let mut parts = version.split('.').map(str::parse);
+        Some((parts.next()?.ok()?, parts.next()?.ok()?))
+    });
+    version.with_context(|| format!("no version of Envoy: {text}"))
+}
+
 // === impl Envoy ===
 
 impl Envoy {

@@ -31,7 +31,7 @@ mod process;
 mod support;
 
 pub use self::collector::Collector;
-pub use self::envoy::{Envoy, envoy_binary};
+pub use self::envoy::{Envoy, envoy_binary, envoy_version};
 pub use self::receiver::Receiver;
 pub use self::span::ReceivedSpan;
 pub use self::support::{eventually, merge, run};

@@ -53,6 +53,9 @@ enum State {
     Broken,
 }
 
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 1024;
+
 // === bodies ===
 
 /// A body known in full.
@@ -77,7 +80,7 @@ impl Server {
         F: Fn(Request<Incoming>) -> R + Send + Sync + 'static,
         R: Future<Output = Answer> + Send + 'static,
     {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("bind a server to a free port")?;
+        let listener = reserve(0)?.listen(BACKLOG).context("listen on a free port")?;
         let port = listener.local_addr()?.port();
         let respond: Arc<Respond> = Arc::new(move |request| Box::pin(respond(request)));
         let state = Mutex::new(State::Listening(tokio::spawn(accept(listener, respond.clone()))));
@@ -94,6 +97,8 @@ impl Server {
     /// # Errors
     /// If the port cannot be bound again.
     pub async fn refuse(&self) -> Result<()> {
+        // Before the listener goes: in between somebody else could be given the port.
+        let reservation = reserve(self.port)?;
         let task = match std::mem::replace(&mut *lock(&self.state), State::Broken) {
             State::Listening(task) => task,
             other => {
@@ -104,7 +109,7 @@ impl Server {
         task.abort();
         // The listener is closed once the task is gone.
         let _ = task.await;
-        *lock(&self.state) = State::Refusing(reserve(self.port)?);
+        *lock(&self.state) = State::Refusing(reservation);
         Ok(())
     }
 
@@ -117,11 +122,11 @@ impl Server {
         match std::mem::replace(&mut *state, State::Broken) {
             State::Listening(task) => *state = State::Listening(task),
             State::Refusing(socket) => {
-                let listener = socket.listen(1024).context("listen again")?;
+                let listener = socket.listen(BACKLOG).context("listen again")?;
                 *state = State::Listening(tokio::spawn(accept(listener, self.respond.clone())));
             }
             State::Broken => {
-                let listener = reserve(self.port)?.listen(1024).context("listen again")?;
+                let listener = reserve(self.port)?.listen(BACKLOG).context("listen again")?;
                 *state = State::Listening(tokio::spawn(accept(listener, self.respond.clone())));
             }
         }
@@ -149,6 +154,8 @@ impl std::error::Error for Abort {}
 pub(crate) fn reserve(port: u16) -> Result<TcpSocket> {
     let socket = TcpSocket::new_v4()?;
     socket.set_reuseaddr(true)?;
+    #[cfg(unix)]
+    socket.set_reuseport(true)?;
     socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).with_context(|| format!("reserve port {port}"))?;
     Ok(socket)
 }

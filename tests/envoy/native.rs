@@ -4,7 +4,7 @@ use crate::stage::{SOON, Stage, config, filter};
 use serde_json::json;
 use sidespan_harness::bootstrap::{Bootstrap, Cluster, Listener, Tracer};
 use sidespan_harness::span::Kind;
-use sidespan_harness::{Receiver, Result, Upstream};
+use sidespan_harness::{Receiver, Result, Upstream, envoy_version};
 
 const OVERWRITTEN: &str = "wasmcustom.sidespan_propagation_overwritten_total";
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -14,27 +14,28 @@ async fn a_native_tracer_that_overwrites_us_is_counted_and_warned_of_once() -> R
     let native = Receiver::start().await?;
     let tracer = Tracer::OpenTelemetry { cluster: "native".to_owned(), service: "native".to_owned() };
     let filter = |name: &str| Ok::<_, anyhow::Error>(filter(&config(json!({})))?.named(&format!("test.{name}")));
-    let listeners = [
+    let mut listeners = vec![
         Listener::inbound("app").named("tracing").filter(filter("tracing")?).tracer(&tracer, 100.0),
         Listener::inbound("app").named("null").filter(filter("null")?).tracer(&Tracer::Null, 100.0),
-        // What Istio 1.30 calls `disableContextPropagation`.
-        Listener::inbound("app")
-            .named("polite")
-            .filter(filter("polite")?)
-            .tracer(&tracer, 100.0)
-            .manager(json!({"tracing": {"no_context_propagation": true}})),
         Listener::inbound("app")
             .named("zipkin")
             .filter(filter("zipkin")?)
             .tracer(&Tracer::Zipkin { cluster: "native".to_owned() }, 100.0),
     ];
+    let mut harmless = vec!["inbound", "null"];
+    // What Istio 1.30 calls `disableContextPropagation`.
+    if envoy_version()? >= (1, 38) {
+        let polite = Listener::inbound("app").named("polite").filter(filter("polite")?).tracer(&tracer, 100.0);
+        listeners.push(polite.manager(json!({"tracing": {"no_context_propagation": true}})));
+        harmless.push("polite");
+    }
     let add = |bootstrap: Bootstrap| {
         let bootstrap = listeners.into_iter().fold(bootstrap, Bootstrap::listener);
         bootstrap.cluster(Cluster::new("native", native.port())).runtime("tracing.opentelemetry.min_flush_spans", 1)
     };
     let mut stage = Stage::with(Upstream::ok().await?, &config(json!({})), add).await?;
     // Ours alone, a tracer that does nothing, and one that leaves headers alone: our span is the parent upstream.
-    for listener in ["inbound", "null", "polite"] {
+    for listener in harmless {
         stage.receiver.clear();
         stage.client(listener)?.get("backend", "/", &[("traceparent", PARENT)]).await?;
         let span = stage.spans(1).await?.remove(0);

@@ -13,7 +13,7 @@ use sidespan_harness::upstream::{
     Abort, Answer, break_mid_body, chunked, close, delayed, grpc, grpc_stream, grpc_trailers_only, never, reset,
     status, websocket_echo,
 };
-use sidespan_harness::{ReceivedSpan, Result, Upstream};
+use sidespan_harness::{ReceivedSpan, Result, Upstream, envoy_version};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// `error.type` and message; `None`: the status is unset.
@@ -66,8 +66,12 @@ impl Case {
 }
 
 #[rustfmt::skip]
-fn cases() -> Vec<Case> {
+fn cases(version: (u32, u32)) -> Vec<Case> {
     use How::*;
+    let refused = match version {
+        (..=1, ..=37) => "upstream connect error or disconnect/reset before headers. reset reason: remote connection failure, transport failure reason: delayed connect error: Connection refused",
+        _ => "upstream connect error or disconnect/reset before headers. reset reason: remote connection failure",
+    };
     let same = |error: (&'static str, &'static str)| (Some(error), Some(error));
     let both = |how, name, http: Option<i64>, error| { let (server, client) = same(error); case(how, name, http, server, client) };
     vec![
@@ -114,7 +118,7 @@ fn cases() -> Vec<Case> {
         both(Grpc("/shop.Cart/Timeout"), "shop.Cart/Timeout", None, ("UNAVAILABLE", "upstream request timeout")).grpc("UNAVAILABLE").flags("UT").at_least(100),
         both(Grpc("/shop.Cart/Deadline"), "shop.Cart/Deadline", None, ("DEADLINE_EXCEEDED", "downstream duration timeout")).grpc("DEADLINE_EXCEEDED").at_least(100),
         both(Grpc("/shop.Cart/Break"), "shop.Cart/Break", None, ("UpstreamRemoteReset", "upstream_reset_after_response_started{remote_reset}")).flags("UR"),
-        both(Grpc("/shop.Cart/Refused"), "shop.Cart/Refused", None, ("UNAVAILABLE", "upstream connect error or disconnect/reset before headers. reset reason: remote connection failure")).grpc("UNAVAILABLE").flags("UF"),
+        both(Grpc("/shop.Cart/Refused"), "shop.Cart/Refused", None, ("UNAVAILABLE", refused)).grpc("UNAVAILABLE").flags("UF"),
     ]
 }
 
@@ -230,7 +234,7 @@ async fn however_a_request_ends_each_listener_gives_exactly_one_span_that_says_h
             .cluster(Cluster::without_endpoints("nobody"))
     })
     .await?;
-    let cases = cases();
+    let cases = cases(envoy_version()?);
     // All at once: none may take another's place.
     let sent = fire(cases.len() * 2, usize::MAX, |number| {
         let (listener, kind) = LISTENERS[number % 2];

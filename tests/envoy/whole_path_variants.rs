@@ -6,9 +6,9 @@ use crate::paths::{
     request_headers, timings, trace_of,
 };
 use serde_json::json;
-use sidespan_harness::Result;
 use sidespan_harness::client::{Client, fire};
 use sidespan_harness::mesh::{Action, Plan};
+use sidespan_harness::{Result, envoy_version};
 
 /// How often each case is sent.
 const TIMES: usize = 10;
@@ -113,6 +113,8 @@ async fn prove(paths: &mut Paths, cases: &[Case]) -> Result<()> {
 async fn with_http2_two_workers_grpc_and_resets() -> Result<()> {
     let two_workers = |_: &str, bootstrap: sidespan_harness::bootstrap::Bootstrap| bootstrap.concurrency(2);
     let mut paths = Paths::start(&config(json!({})), |mesh| mesh.http2().bootstraps(two_workers)).await?;
+    // Up to Envoy 1.36 a broken body ends with `NO_ERROR`, so the caller takes it for a whole one: the error is masked.
+    let broken = if envoy_version()? < (1, 37) { MASKED } else { FAILED };
     let cases = [
         case("success", Plan::new(), None),
         case("a status", database(Action::Status(503)), Some(FAILED)),
@@ -120,7 +122,7 @@ async fn with_http2_two_workers_grpc_and_resets() -> Result<()> {
         case("a reset stream", database(Action::Reset), Some(FAILED)),
         case("a masked reset", masked(Action::Reset), Some(MASKED)),
         case("a closed connection", database(Action::Close), Some(FAILED)),
-        case("a body that breaks", database(Action::Cut), Some(FAILED)),
+        case("a body that breaks", database(Action::Cut), Some(broken)),
         case("a masked body that breaks", masked(Action::Cut), Some(MASKED)),
         case("the client's mistake is no error", masked(Action::Status(404)), None),
         case("gRPC success", Plan::new(), None).grpc(),

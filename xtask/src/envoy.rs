@@ -11,7 +11,7 @@ use std::path::PathBuf;
 #[derive(clap::Args)]
 #[command(override_usage = "cargo xtask envoy [--version <V>]", after_help = ORDER)]
 pub struct Arguments {
-    /// This version and no other, such as 1.38.3 [default: the newest that func-e has installed, else 1.40.0]
+    /// This version and no other, such as 1.39.3 [default: the newest that func-e has installed, else 1.40.0]
     #[arg(long = "version", value_name = "V")]
     version: Option<String>,
 }

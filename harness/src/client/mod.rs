@@ -152,14 +152,16 @@ impl Client {
         let fixed = [("content-type", "application/grpc"), ("te", "trailers")];
         let headers: Vec<_> = fixed.iter().chain(headers).copied().collect();
         let http = self.send(self.request("POST", host, path, &headers, body.freeze())?).await?;
-        let messages = match grpc::unframe(http.body.clone()) {
-            Ok(messages) => messages.into_iter().map(|message| message.payload).collect(),
-            Err(error) if http.complete => return Err(error),
-            Err(_) => Vec::new(),
-        };
         let source =
             http.trailers.as_ref().filter(|trailers| grpc::status(trailers).is_some()).unwrap_or(&http.headers);
-        Ok(GrpcReply { status: grpc::status(source), message: grpc::message(source), messages, http })
+        let (status, message) = (grpc::status(source), grpc::message(source));
+        let messages = match grpc::unframe(http.body.clone()) {
+            Ok(messages) => messages.into_iter().map(|message| message.payload).collect(),
+            // Without a status an answer is not complete: Envoy 1.36 ends a broken one as HTTP/2 ends a whole one (`NO_ERROR`).
+            Err(error) if http.complete && status.is_some() => return Err(error),
+            Err(_) => Vec::new(),
+        };
+        Ok(GrpcReply { status, message, messages, http })
     }
 
     async fn send_http1(&self, idle: &Mutex<Vec<http1::SendRequest<Body>>>, request: Request<Body>) -> Result<Reply> {

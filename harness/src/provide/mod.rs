@@ -16,9 +16,10 @@ use std::path::{Path, PathBuf};
 /// The version that is provided when nobody asks for another one.
 pub const DEFAULT_ENVOY: &str = "1.40.0";
 
-/// The versions known to exist as wheels. Others are tried as well: the list only helps who mistyped one.
+/// The versions known to exist as wheels with WebAssembly (that of 1.38.3 has none). Others are tried as well: the list only
+/// helps who mistyped one.
 pub const KNOWN_ENVOYS: &[&str] =
-    &["1.36.2", "1.36.3", "1.36.4", "1.37.0", "1.38.2", "1.38.3", "1.39.0", "1.39.1", "1.39.3", "1.40.0"];
+    &["1.36.2", "1.36.3", "1.36.4", "1.37.0", "1.38.2", "1.39.0", "1.39.1", "1.39.3", "1.40.0"];
 
 /// The oldest Envoy that the filter supports; an older one in a func-e installation is passed over.
 const OLDEST: Number = (1, 36, 0);
