@@ -154,7 +154,6 @@ impl std::error::Error for Abort {}
 pub(crate) fn reserve(port: u16) -> Result<TcpSocket> {
     let socket = TcpSocket::new_v4()?;
     socket.set_reuseaddr(true)?;
-    #[cfg(unix)]
     socket.set_reuseport(true)?;
     socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).with_context(|| format!("reserve port {port}"))?;
     Ok(socket)

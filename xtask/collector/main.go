@@ -1,4 +1,4 @@
-// An OpenTelemetry Collector with just the components that the tests use, for `cargo xtask collector`.
+// An OpenTelemetry Collector with just the components that tests and benchmark use, for `cargo xtask collector`.
 //
 // What the OpenTelemetry Collector Builder would generate, by hand: it is short, and needs no tool but Go.
 package main

@@ -30,17 +30,18 @@ enum Command {
     Test(test::Arguments),
     /// Print the path of an Envoy binary; download it once if this machine has none
     Envoy(envoy::Arguments),
-    /// Print the path of an OpenTelemetry Collector for the tests; build it once from its Go modules (needs Go)
+    /// Print the path of an OpenTelemetry Collector for tests and benchmark; build it once from its Go modules (needs Go)
     Collector,
     /// Start a three-service mesh with an Envoy beside each service, send it traffic, and print the traces
     Demo(demo::Arguments),
-    /// Measure what tracing costs in one real Envoy: CPU, latency and memory, beside no tracing and Envoy's native tracers
+    /// Measure what tracing costs in a real Envoy: CPU, latency and memory, beside no tracing and native tracers, with a collector
+    /// that samples tails (which needs Go)
     Bench(bench::Arguments),
 }
 
 const ENVIRONMENT: &str = "Environment:
   ENVOY_BIN         the Envoy binary to use, instead of looking for one
-  COLLECTOR_BIN     the OpenTelemetry Collector to test with, instead of building one
+  COLLECTOR_BIN     the OpenTelemetry Collector to test and measure with, instead of building one
   SIDESPAN_WASM     the module that tests and the demo load, instead of target/sidespan.wasm (`test` sets it)
   CARGO_TARGET_DIR  the folder to use instead of target/";
 

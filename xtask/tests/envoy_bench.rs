@@ -59,25 +59,25 @@ fn what_cannot_be_measured_is_said_before_anything_is_built() -> Result<()> {
 }
 
 /// `cargo xtask test --no-collector` leaves these out.
+#[cfg(target_os = "linux")]
 mod collector {
     use super::*;
 
     #[test]
-    fn both_ways_to_keep_every_error_keep_the_same_and_both_are_paid_for() -> Result<()> {
+    fn every_way_to_keep_all_errors_keeps_them_and_is_paid_for() -> Result<()> {
         let folder = tempfile::tempdir()?;
         let (report, _) = bench(folder.path(), &["--part", "tier"])?;
         let cells = |name: &str| -> Vec<&str> {
-            let row = report.lines().find_map(|line| line.strip_prefix(&format!("| {name}")));
+            let row = report.lines().find_map(|line| line.strip_prefix("| ").filter(|row| row.starts_with(name)));
             row.unwrap_or_else(|| panic!("no {name} in:\n{report}")).split(" | ").collect()
         };
-        for name in ["native OpenTelemetry 100 %, the collector", "sidespan 1 %, error bias"] {
+        // The benchmark itself fails if a span of a failing request is missing.
+        for name in ["native OpenTelemetry 100 %, the collector", "the same, 512", "sidespan 1 %, error bias"] {
             let cells = cells(name);
-            let spans: f64 = cells[4].parse()?;
-            // Six for each of the 2 % of traces that are kept; the benchmark itself is stricter.
-            assert!((0.06..0.25).contains(&spans), "{report}");
-            let collector: f64 = cells[2].parse()?;
-            assert!(collector.is_finite() && cells[1].contains(" to "), "{report}");
+            let (collector, spans): (f64, f64) = (cells[2].parse()?, cells[4].parse()?);
+            assert!((0.06..0.25).contains(&spans) && collector > 0.0, "{report}");
         }
+        assert!(report.contains("| sidespan ÷ | proxies | both |"), "{report}");
         assert_eq!(cells("no tracing")[4], "0.000", "{report}");
         Ok(())
     }

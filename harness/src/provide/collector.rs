@@ -19,11 +19,11 @@ pub enum CollectorProgress {
 /// The sources, in this workspace.
 const SOURCES: [&str; 3] = ["main.go", "go.mod", "go.sum"];
 
-const GO_IS_MISSING: &str = "the OpenTelemetry Collector for the tests is built from its Go modules, and there is no `go`.\n\
+const GO_IS_MISSING: &str = "the OpenTelemetry Collector for tests and benchmark is built from its Go modules, and there is no `go`.\n\
     Any one of these helps:\n\
     \x20 - install Go 1.25 or later: https://go.dev/dl, or your distribution's package (golang-go)\n\
     \x20 - set COLLECTOR_BIN to the path of a collector built from xtask/collector\n\
-    \x20 - leave these tests out: `cargo xtask test --no-collector`";
+    \x20 - leave out what needs it: `cargo xtask test --no-collector`, `cargo xtask bench --part cost`";
 
 /// The path of a collector with the components of `xtask/collector/main.go`: `COLLECTOR_BIN` if set, else the cached one, built at
 /// the first call and whenever its sources have changed.

@@ -52,7 +52,7 @@ struct Places {
     python: OsString,
 }
 
-/// The path of an Envoy binary, downloaded at the first call. `version` (such as `1.38.3`) is the only one that will do,
+/// The path of an Envoy binary, downloaded at the first call. `version` (such as `1.39.3`) is the only one that will do,
 /// except that `ENVOY_BIN` always wins; without it any supported one of a func-e installation, else [`DEFAULT_ENVOY`].
 ///
 /// # Errors

@@ -8,7 +8,8 @@ use anyhow::{Result, ensure};
 use http::Request;
 use hyper::body::Incoming;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use opentelemetry_proto::tonic::trace::v1::ResourceSpans;
+use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, Span};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
@@ -22,6 +23,8 @@ pub struct Counter {
 struct Counts {
     /// Spans by `service.name`, Zipkin's by that of their local endpoint.
     spans: BTreeMap<String, u64>,
+    /// Spans with the status ERROR (OTLP only).
+    failed: u64,
     errors: Vec<String>,
 }
 
@@ -52,6 +55,11 @@ impl Counter {
         let counts = lock(&self.counts);
         ensure!(counts.errors.is_empty(), "the receiver got what it cannot read: {:?}", counts.errors);
         Ok(counts.spans.clone())
+    }
+
+    /// Spans so far whose status is ERROR, of any service; Zipkin's are not looked at.
+    pub fn failed_spans(&self) -> u64 {
+        lock(&self.counts).failed
     }
 
     /// Ends all connections and refuses new ones.
@@ -88,8 +96,10 @@ impl Counts {
         match payload {
             Payload::Otlp(request) => {
                 for resource in &request.resource_spans {
-                    let spans: usize = resource.scope_spans.iter().map(|scope| scope.spans.len()).sum();
-                    *self.spans.entry(service(resource)).or_default() += spans as u64;
+                    let spans = || resource.scope_spans.iter().flat_map(|scope| &scope.spans);
+                    let failed = |span: &&Span| span.status.as_ref().is_some_and(|s| s.code() == StatusCode::Error);
+                    *self.spans.entry(service(resource)).or_default() += spans().count() as u64;
+                    self.failed += spans().filter(failed).count() as u64;
                 }
             }
             Payload::Zipkin(spans) => {

@@ -3,7 +3,7 @@
 
 use super::scenario::Scenario;
 use super::stage::Stage;
-use super::summary::{Summary, differences, percentile};
+use super::summary::{Ratio, Summary, differences, ratio};
 use super::variant::{BASE, Variant};
 use anyhow::{Context as _, Result};
 use indicatif::ProgressBar;
@@ -99,35 +99,9 @@ impl Costs {
         self.rows.iter().find(|row| row.name == name)
     }
 
-    /// Added cost of one variant over that of another: ratio of the medians, and the same of resampled rounds (5 % and
-    /// 95 %), which says how far to trust it.
-    pub fn ratio(&self, of: &str, to: &str) -> Option<(f64, f64, f64)> {
+    /// Added cost of one variant over that of another.
+    pub fn ratio(&self, of: &str, to: &str) -> Option<Ratio> {
         let (of, to) = (self.row(of)?, self.row(to)?);
-        let mut draws = Draws(1);
-        let resampled: Vec<f64> = (0..1000)
-            .map(|_| {
-                let rounds: Vec<usize> = of.differences.iter().map(|_| draws.below(of.differences.len())).collect();
-                let median = |row: &Row| {
-                    let values: Vec<f64> = rounds.iter().filter_map(|n| row.differences.get(*n).copied()).collect();
-                    percentile(&values, 50.0)
-                };
-                median(of) / median(to)
-            })
-            .collect();
-        Some((of.added.median / to.added.median, percentile(&resampled, 5.0), percentile(&resampled, 95.0)))
-    }
-}
-
-/// xorshift64: enough to resample.
-struct Draws(u64);
-
-// === impl Draws ===
-
-impl Draws {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % n.max(1) as u64) as usize
+        Some(ratio((&of.differences, 0.0), (&to.differences, 0.0)))
     }
 }

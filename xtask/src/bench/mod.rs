@@ -74,6 +74,15 @@ enum Part {
     Load,
 }
 
+/// What the parts have in common.
+struct Setting {
+    envoy: PathBuf,
+    /// Only where a part needs it.
+    collector: Option<PathBuf>,
+    modules: Modules,
+    variants: Vec<Variant>,
+}
+
 const PARTS: [Part; 5] = [Part::Cost, Part::Latency, Part::Memory, Part::Price, Part::Tier];
 /// Fewer rounds say nothing.
 const LEAST_ROUNDS: usize = 4;
@@ -90,23 +99,28 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         return run_optimised();
     }
     let parts = if arguments.part.is_empty() { &PARTS[..] } else { &arguments.part };
-    let mut steps = Steps::new(2 + parts.len());
+    let with_collector = parts.contains(&Part::Tier);
+    let mut steps = Steps::new(2 + usize::from(with_collector) + parts.len());
     let modules = steps.step("build the filter, and a filter that does nothing", Modules::build)?;
     let envoy = steps.step("provide an Envoy", || envoy::provide(None))?;
-    let variants = arguments.variants(&modules)?;
-    let mut report = Report { machine: machine(), sizes: modules.sizes()?, ..Report::default() };
-    for part in parts {
-        steps
-            .step(part.headline(), || part.measure(arguments, &envoy, &modules, &scenarios, &variants, &mut report))?;
-    }
+    // What may be missing is asked for before an hour has gone by.
+    let collector = match with_collector {
+        true => Some(steps.step("provide an OpenTelemetry Collector", collector::provide)?),
+        false => None,
+    };
+    let setting = Setting { envoy, collector, variants: arguments.variants(&modules)?, modules };
+    let mut report = Report { machine: machine(), sizes: setting.modules.sizes()?, ..Report::default() };
     let folder = provide::target_dir().join("bench");
     fs::create_dir_all(&folder)?;
-    let text = report.markdown();
-    fs::write(folder.join("report.md"), &text)?;
+    for part in parts {
+        steps.step(part.headline(), || part.measure(arguments, &setting, &scenarios, &mut report))?;
+        // After each part: a later one that fails takes nothing away.
+        fs::write(folder.join("report.md"), report.markdown())?;
+    }
     if let Some(costs) = report.costs.first() {
         picture::write(costs, &folder.join("cost.svg"))?;
     }
-    println!("\n{text}");
+    println!("\n{}", report.markdown());
     println!("Written to {}", folder.display());
     Ok(())
 }
@@ -141,7 +155,7 @@ impl Arguments {
         for (name, file) in &self.config {
             variants.push(Variant::configured(name, &modules.sidespan, file)?);
         }
-        let always = [variant::BASE, variant::NO_OP, variant::LEAST];
+        let always = [variant::BASE, variant::NO_OP];
         if !self.variant.is_empty() {
             variants.retain(|variant| {
                 always.contains(&&*variant.name) || self.variant.iter().any(|text| variant.name.contains(&**text))
@@ -172,12 +186,11 @@ impl Part {
     fn measure(
         self,
         arguments: &Arguments,
-        envoy: &Path,
-        modules: &Modules,
+        setting: &Setting,
         scenarios: &[Scenario],
-        variants: &[Variant],
         report: &mut Report,
     ) -> Result<()> {
+        let Setting { envoy, collector, modules, variants } = setting;
         match self {
             Self::Cost => {
                 for (place, scenario) in scenarios.iter().enumerate() {
@@ -211,9 +224,9 @@ impl Part {
             }
             Self::Tier => {
                 let rounds = arguments.rounds_of(1);
-                let bar = bar("three meshes".to_owned(), tier::bursts(rounds));
-                let collector = collector::provide()?;
-                report.tiers = alone(tier::measure(envoy, &collector, &modules.sidespan, rounds, &bar))?;
+                let bar = bar("meshes".to_owned(), tier::bursts(rounds));
+                let collector = collector.as_ref().context("no collector was provided")?;
+                report.tiers = alone(tier::measure(envoy, collector, &modules.sidespan, rounds, &bar))?;
                 bar.finish_and_clear();
             }
             Self::Load => alone(load(envoy, scenarios[0], variants, arguments.rounds))?,

@@ -3,9 +3,9 @@
 use super::cost::Costs;
 use super::latency::Latencies;
 use super::memory::{Memory, QUEUE_BYTES};
-use super::summary::Summary;
+use super::summary::{Summary, ratio};
 use super::tier::Tier;
-use super::variant::{NO_OP, native, sidespan};
+use super::variant::{LEAST, LEAST_SPAN, NO_OP, native, sidespan};
 use std::fmt::Write as _;
 
 /// Everything that was measured; what was left out is empty.
@@ -35,9 +35,9 @@ impl Report {
     /// All of it.
     pub fn markdown(&self) -> String {
         let mut out = format!("{}\n", self.machine);
-        let parts =
-            [self.goals(), self.scenarios(), self.latency(), self.tier(), self.memory(), self.size(), self.price()];
-        parts.iter().filter(|part| !part.is_empty()).for_each(|part| out.push_str(&format!("\n{part}")));
+        let parts = [self.goals(), self.floor(), self.tier(), self.scenarios(), self.latency(), self.memory()];
+        let parts = parts.into_iter().chain([self.size(), self.price()]);
+        parts.filter(|part| !part.is_empty()).for_each(|part| out.push_str(&format!("\n{part}")));
         out
     }
 
@@ -52,9 +52,9 @@ impl Report {
                 (sidespan(0.0), NO_OP.to_owned(), 1.50),
             ];
             for (of, to, most) in goals {
-                let Some((ratio, low, high)) = costs.ratio(&of, &to) else { continue };
-                let measured = format!("{ratio:.2} ({low:.2} to {high:.2})");
-                rows.push((format!("CPU added: {of} ÷ {to}"), format!("{most:.2}"), measured, ratio <= most));
+                let Some(ratio) = costs.ratio(&of, &to) else { continue };
+                let reached = ratio.value <= most;
+                rows.push((format!("CPU added: {of} ÷ {to}"), format!("{most:.2}"), ratio.to_string(), reached));
             }
         }
         if let Some(latencies) = &self.latencies
@@ -87,6 +87,17 @@ impl Report {
         out
     }
 
+    /// What no filter can be below, by the same ratios as the goals.
+    fn floor(&self) -> String {
+        let Some(costs) = self.costs.first() else { return String::new() };
+        let pairs =
+            [(LEAST_SPAN, native(100.0)), (LEAST, native(10.0)), (LEAST, native(1.0)), (LEAST, NO_OP.to_owned())];
+        let row = |(of, to): (&str, String)| Some(format!("| {of} ÷ {to} | {} |\n", costs.ratio(of, &to)?));
+        let rows: String = pairs.into_iter().filter_map(row).collect();
+        let head = "| the least that a filter can do | CPU added |\n|---|---|\n";
+        if rows.is_empty() { rows } else { format!("{head}{rows}") }
+    }
+
     fn scenarios(&self) -> String {
         self.costs.iter().map(scenario).collect::<Vec<_>>().join("\n")
     }
@@ -116,9 +127,16 @@ impl Report {
             .to_owned();
         for tier in &self.tiers {
             let (name, collector, kept, resident) = (tier.name, tier.collector, tier.spans, mib(tier.resident));
-            let proxies = with_quartiles(&tier.added);
-            let both = tier.added.median + collector;
+            let proxies = Summary::of(&tier.added);
+            let (both, proxies) = (proxies.median + collector, with_quartiles(&proxies));
             let _ = writeln!(out, "| {name} | {proxies} | {collector:.1} | {both:.1} | {kept:.3} | {resident} |");
+        }
+        let Some((ours, others)) = self.tiers.split_last() else { return out };
+        out.push_str("\n| sidespan ÷ | proxies | both |\n|---|---|---|\n");
+        for other in others.iter().filter(|tier| tier.spans > 0.0) {
+            let proxies = ratio((&ours.added, 0.0), (&other.added, 0.0));
+            let both = ratio((&ours.added, ours.collector), (&other.added, other.collector));
+            let _ = writeln!(out, "| {} | {proxies} | {both} |", other.name);
         }
         out
     }
@@ -159,7 +177,7 @@ fn scenario(costs: &Costs) -> String {
     );
     for row in &costs.rows {
         let ratio = rate(&row.name).and_then(|rate| costs.ratio(&row.name, &native(rate)));
-        let ratio = ratio.map_or_else(String::new, |(ratio, low, high)| format!("{ratio:.2} ({low:.2} to {high:.2})"));
+        let ratio = ratio.map_or_else(String::new, |ratio| ratio.to_string());
         let cost = match row.name.as_str() {
             super::variant::BASE => format!("base: {}", with_quartiles(&row.total)),
             _ => with_quartiles(&row.added),

@@ -1,4 +1,6 @@
-//! Medians, quartiles, percentiles.
+//! Medians, quartiles, percentiles, ratios.
+
+use std::fmt;
 
 /// Median and quartiles.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -35,6 +37,54 @@ pub fn differences(values: &[f64], base: &[f64]) -> Vec<f64> {
     values.iter().zip(base).map(|(value, base)| value - base).collect()
 }
 
+/// Ratio of two medians, with the 5 % and 95 % points of the same of resampled rounds, which say how far to trust it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ratio {
+    /// Of all rounds.
+    pub value: f64,
+    low: f64,
+    high: f64,
+}
+
+/// Ratio of `of` to `to`, both by round, each with something added that was not measured by round.
+pub fn ratio((of, plus_of): (&[f64], f64), (to, plus_to): (&[f64], f64)) -> Ratio {
+    let mut draws = Draws(1);
+    let mut resample = || {
+        let rounds: Vec<usize> = of.iter().map(|_| draws.below(of.len())).collect();
+        let median = |values: &[f64]| {
+            let drawn: Vec<f64> = rounds.iter().filter_map(|n| values.get(*n).copied()).collect();
+            percentile(&drawn, 50.0)
+        };
+        (median(of) + plus_of) / (median(to) + plus_to)
+    };
+    let resampled: Vec<f64> = (0..1000).map(|_| resample()).collect();
+    Ratio {
+        value: (percentile(of, 50.0) + plus_of) / (percentile(to, 50.0) + plus_to),
+        low: percentile(&resampled, 5.0),
+        high: percentile(&resampled, 95.0),
+    }
+}
+
+/// xorshift64: enough to resample.
+struct Draws(u64);
+
+// === impl Ratio, Draws ===
+
+impl fmt::Display for Ratio {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.2} ({:.2} to {:.2})", self.value, self.low, self.high)
+    }
+}
+
+impl Draws {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % n.max(1) as u64) as usize
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -58,5 +108,13 @@ mod tests {
     fn what_drifts_alike_cancels_in_pairs() {
         let (base, other) = ([100.0, 200.0, 300.0], [110.0, 211.0, 312.0]);
         assert_eq!(Summary::of(&differences(&other, &base)), Summary { low: 10.5, median: 11.0, high: 11.5 });
+    }
+
+    #[test]
+    fn a_ratio_is_that_of_medians_and_its_interval_that_of_the_rounds() {
+        let exact = ratio((&[2.0, 2.0, 2.0], 1.0), (&[4.0, 4.0, 4.0], 2.0));
+        assert_eq!(exact.to_string(), "0.50 (0.50 to 0.50)");
+        let loose = ratio((&[1.0, 2.0, 9.0], 0.0), (&[1.0, 1.0, 1.0], 0.0));
+        assert_eq!((loose.value, loose.low, loose.high), (2.0, 1.0, 9.0));
     }
 }

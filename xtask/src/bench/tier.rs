@@ -1,8 +1,9 @@
 //! What it costs to keep every error and 1 % of the rest: native tracers that send everything to a collector which samples
-//! tails, or the filter, which decides in the proxies. A mesh of its own for each, and one without tracing.
+//! tails, or the filter, which decides in the proxies. A mesh of its own for each, and one without tracing. The number of spans is
+//! checked, and that no span of a failing request is missing.
 
 use super::cost::turn;
-use super::summary::{Summary, differences};
+use super::summary::differences;
 use anyhow::{Context as _, Result, ensure};
 use indicatif::ProgressBar;
 use serde_json::json;
@@ -37,8 +38,8 @@ const REST_TIME: Duration = Duration::from_secs(18);
 pub struct Tier {
     /// Which one.
     pub name: &'static str,
-    /// Microseconds of all proxies per request, over those of the mesh without tracing in the same round.
-    pub added: Summary,
+    /// By round: microseconds of all proxies per request, over those of the mesh without tracing.
+    pub added: Vec<f64>,
     /// Microseconds of the collector per request, over those of one that gets nothing.
     pub collector: f64,
     /// Spans that the receiver behind the collector got, per request.
@@ -50,11 +51,17 @@ pub struct Tier {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
     Bare,
+    /// The native tracer exports five spans at a time.
     TailSampling,
+    /// It exports as many as sidespan.
+    TailSamplingInBatches,
     Sidespan,
 }
 
-const WAYS: [Way; 3] = [Way::Bare, Way::TailSampling, Way::Sidespan];
+/// The first is compared with, the last is ours.
+const WAYS: [Way; 4] = [Way::Bare, Way::TailSampling, Way::TailSamplingInBatches, Way::Sidespan];
+/// Spans of a batch of sidespan (`exporter.batch.maxSpans`); the native tracer's own is 5.
+const BATCH: u32 = 512;
 
 /// A mesh with all that it needs.
 struct Stage {
@@ -79,6 +86,7 @@ pub async fn measure(
     rounds: usize,
     bar: &ProgressBar,
 ) -> Result<Vec<Tier>> {
+    ensure!(cfg!(target_os = "linux"), "the run time of processes can only be read on Linux");
     let mut stages = Vec::new();
     for way in WAYS {
         stages.push(way.start(envoy, collector, module).await.with_context(|| way.name())?);
@@ -100,7 +108,7 @@ pub async fn measure(
     let mut idle = None;
     for (n, stage) in stages.into_iter().enumerate() {
         let (collector, spans) = stage.end(WAYS[n]).await.with_context(|| WAYS[n].name())?;
-        let added = Summary::of(&differences(&costs[n], &costs[0]));
+        let added = differences(&costs[n], &costs[0]);
         let resident = resident[n].context("the collector has gone")? as f64;
         let collector = collector - *idle.get_or_insert(collector);
         tiers.push(Tier { name: WAYS[n].name(), added, collector, spans, resident });
@@ -115,6 +123,7 @@ impl Way {
         match self {
             Self::Bare => "no tracing",
             Self::TailSampling => "native OpenTelemetry 100 %, the collector samples tails",
+            Self::TailSamplingInBatches => "the same, 512 spans in an export instead of 5",
             Self::Sidespan => "sidespan 1 %, error bias and whole path",
         }
     }
@@ -123,7 +132,7 @@ impl Way {
         let receiver = Counter::start().await?;
         let pipeline = match self {
             Self::Bare | Self::Sidespan => Pipeline::Pass,
-            Self::TailSampling => Pipeline::TailSampling { wait: WAIT, percentage: REST },
+            Self::TailSampling | Self::TailSamplingInBatches => Pipeline::TailSampling { wait: WAIT, percentage: REST },
         };
         let collector = Collector::start(collector, pipeline, receiver.port()).await?;
         let service = |name: &str| Service::new(name, "shop").forwards(Forwarding::W3c);
@@ -132,11 +141,17 @@ impl Way {
             .service(service("frontend").calls("backend", "/api/stock/4711"))
             .service(service("backend").calls("database", "/query/stock"))
             .service(service("database"))
-            .bootstraps(|_, bootstrap| bootstrap.log_level("warning"))
+            .bootstraps(move |_, bootstrap| {
+                let bootstrap = bootstrap.log_level("warning");
+                match self {
+                    Self::TailSamplingInBatches => bootstrap.runtime("tracing.opentelemetry.min_flush_spans", BATCH),
+                    _ => bootstrap,
+                }
+            })
             .cluster(Cluster::new("collector", collector.http_port()));
         let mesh = match self {
             Self::Bare => mesh,
-            Self::TailSampling => mesh.listeners(|owner, listener| {
+            Self::TailSampling | Self::TailSamplingInBatches => mesh.listeners(|owner, listener| {
                 let tracer = Tracer::OpenTelemetry { cluster: "collector".to_owned(), service: owner.to_owned() };
                 listener.tracer(&tracer, 100.0)
             }),
@@ -148,6 +163,11 @@ impl Way {
         let mesh = mesh.start(envoy).await?;
         let start_ns = run_time(&collector)?;
         Ok(Stage { mesh, collector, receiver, requests: 0, start_ns })
+    }
+
+    /// Each span of a failing request says so, and none is lost.
+    fn failed_spans(self, requests: usize) -> u64 {
+        if self == Self::Bare { 0 } else { (requests / FAIL_EVERY) as u64 * SPANS as u64 }
     }
 
     /// Spans that must have come after so many requests, and by how much that may differ (five standard errors).
@@ -181,19 +201,21 @@ impl Stage {
         self.requests += BURST;
         tokio::time::sleep(SETTLE).await;
         self.mesh.clear();
-        Ok((self.proxies_ns()? - before) as f64 / BURST as f64 / 1e3)
+        let spent = self.proxies_ns()?.checked_sub(before).context("a thread of a proxy has ended")?;
+        Ok(spent as f64 / BURST as f64 / 1e3)
     }
 
     fn proxies_ns(&self) -> Result<u64> {
         let times = self.mesh.envoys().map(|(name, envoy)| {
-            usage::run_time_ns(envoy.id()).with_context(|| format!("the run time of {name} can only be read on Linux"))
+            usage::run_time_ns(envoy.id()).with_context(|| format!("the Envoy of {name} has gone"))
         });
         times.sum()
     }
 
     /// Microseconds of the collector, and spans behind it, per request.
     async fn end(self, way: Way) -> Result<(f64, f64)> {
-        let spent = run_time(&self.collector)? - self.start_ns;
+        let spent =
+            run_time(&self.collector)?.checked_sub(self.start_ns).context("a thread of the collector has ended")?;
         let came: u64 = self.receiver.spans()?.values().sum();
         let (expected, tolerance) = way.expected_spans(self.requests);
         ensure!(
@@ -201,6 +223,8 @@ impl Stage {
             "{came} spans came for {} requests, expected {expected:.0} ± {tolerance:.0}",
             self.requests
         );
+        let (failed, expected) = (self.receiver.failed_spans(), way.failed_spans(self.requests));
+        ensure!(failed == expected, "{failed} spans of failures came, expected {expected}: an error was lost");
         self.mesh.quit().await?;
         let requests = self.requests as f64;
         Ok((spent as f64 / requests / 1e3, came as f64 / requests))

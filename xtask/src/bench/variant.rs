@@ -43,14 +43,13 @@ pub fn sidespan(percentage: f64) -> String {
 /// The cheapest filter that sees what sidespan sees.
 pub const NO_OP: &str = "no-op wasm, stripped";
 
-/// A filter that reads the request headers, writes one, reads the status and at the end the flags: the least that propagates a
-/// context and sees errors. It thinks nothing.
+/// A filter that reads one request header, writes it, reads the status and at the end the flags: the least that propagates a
+/// context of one dialect and sees errors. It thinks nothing.
 pub const LEAST: &str = "bare host calls, unsampled";
 /// The same, and at the end what a span is made of.
-const LEAST_SPAN: &str = "bare host calls, sampled";
-const LEAST_ERRANDS: &str =
-    "request 1 pairs; request 1 replace traceparent; response 1 header :status; log 1 property response.flags";
-const SPAN_ERRANDS: &str = "request 1 pairs; request 1 replace traceparent; response 1 header :status; log 1 pairs; \
+pub const LEAST_SPAN: &str = "bare host calls, sampled";
+const LEAST_ERRANDS: &str = "request 1 header traceparent; request 1 replace traceparent; response 1 header :status; log 1 property response.flags";
+const SPAN_ERRANDS: &str = "request 1 header traceparent; request 1 replace traceparent; response 1 header :status; log 1 pairs; \
     log 1 expression [request.time, request.duration, request.protocol, request.size, response.flags, response.size, \
     response.code_details, upstream.address, upstream.request_attempt_count, xds.cluster_name, xds.route_name, source.address]";
 
