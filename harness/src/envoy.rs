@@ -3,6 +3,7 @@
 use crate::bootstrap::{Bootstrap, Wasm};
 use crate::client::Client;
 use crate::process::Process;
+use crate::provide::parse_version;
 use crate::support::Patience;
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use serde_json::Value;
@@ -64,11 +65,11 @@ pub fn envoy_version() -> Result<(u32, u32)> {
     let output = std::process::Command::new(envoy_binary()?).arg("--version").output()?;
     let text = String::from_utf8_lossy(&output.stdout);
     // `envoy  version: <commit>/1.40.0/Clean/RELEASE/BoringSSL`
-    let version = text.split("version: ").nth(1).and_then(|rest| rest.split('/').nth(1)).and_then(|version| {
-        let mut parts = version.split('.').map(str::parse);
-        Some((parts.next()?.ok()?, parts.next()?.ok()?))
-    });
-    version.with_context(|| format!("no version of Envoy: {text}"))
+    let version = text.split("version: ").nth(1).and_then(|rest| rest.split('/').nth(1));
+    // Builds of a branch say `1.41.0-dev`.
+    let number = version.and_then(|version| parse_version(version.split('-').next()?));
+    let (major, minor, _) = number.with_context(|| format!("no version of Envoy: {text}"))?;
+    Ok((major, minor))
 }
 
 // === impl Envoy ===

@@ -119,17 +119,16 @@ impl Server {
     /// If the port cannot be listened on.
     pub async fn resume(&self) -> Result<()> {
         let mut state = lock(&self.state);
-        match std::mem::replace(&mut *state, State::Broken) {
-            State::Listening(task) => *state = State::Listening(task),
-            State::Refusing(socket) => {
-                let listener = socket.listen(BACKLOG).context("listen again")?;
-                *state = State::Listening(tokio::spawn(accept(listener, self.respond.clone())));
+        let socket = match std::mem::replace(&mut *state, State::Broken) {
+            State::Listening(task) => {
+                *state = State::Listening(task);
+                return Ok(());
             }
-            State::Broken => {
-                let listener = reserve(self.port)?.listen(BACKLOG).context("listen again")?;
-                *state = State::Listening(tokio::spawn(accept(listener, self.respond.clone())));
-            }
-        }
+            State::Refusing(socket) => socket,
+            State::Broken => reserve(self.port)?,
+        };
+        let listener = socket.listen(BACKLOG).context("listen again")?;
+        *state = State::Listening(tokio::spawn(accept(listener, self.respond.clone())));
         Ok(())
     }
 }

@@ -25,7 +25,7 @@ pub const KNOWN_ENVOYS: &[&str] =
 const OLDEST: Number = (1, 36, 0);
 
 /// Major, minor, patch.
-type Number = (u32, u32, u32);
+pub(crate) type Number = (u32, u32, u32);
 
 /// What takes time while an Envoy is provided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,7 +169,7 @@ impl Places {
 }
 
 /// `1.38.3`, or `1.36.2.post1` as a Python package may say; the suffix does not count.
-fn parse_version(text: &str) -> Option<Number> {
+pub(crate) fn parse_version(text: &str) -> Option<Number> {
     let mut parts = text.split('.');
     let mut number = || parts.next().filter(|part| part.bytes().all(|byte| byte.is_ascii_digit()))?.parse().ok();
     let version = (number()?, number()?, number()?);

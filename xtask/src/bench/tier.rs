@@ -175,9 +175,8 @@ impl Way {
         if self == Self::Bare {
             return (0.0, 0.0);
         }
-        let failed = (requests / FAIL_EVERY) as f64;
-        let (rest, rate) = (requests as f64 - failed, REST / 100.0);
-        (SPANS * (failed + rest * rate), SPANS * (5.0 * (rest * rate).sqrt() + 1.0))
+        let drawn = (requests - requests / FAIL_EVERY) as f64 * REST / 100.0;
+        (self.failed_spans(requests) as f64 + SPANS * drawn, SPANS * (5.0 * drawn.sqrt() + 1.0))
     }
 }
 
