@@ -1,72 +1,20 @@
-//! sidespan: an Envoy proxy-wasm filter that makes every Istio sidecar a correct, cheap tracer that never loses an error.
+//! sidespan as a proxy-wasm filter: callbacks of Envoy come in, host calls go out.
 //!
-//! The crate is a pure core and one room that talks to Envoy. The core never asks a clock, the environment or the host: time,
-//! randomness and attributes are arguments; header edits, encoded spans and calls to make are results. So the same code runs in
-//! the proxy, in `sidespan explain`, and in tests that need no proxy.
-//!
-//! # The life of a request
-//!
-//! ```text
-//!  Envoy                     host (the shell)            core (pure)
-//!
-//!  request headers ────────▶ stream: one read ─────────▶ propagation::extract    which trace is it?
-//!                                                        sampling::decide        is it kept by the rate, or by its caller?
-//!  changed headers ◀──────── stream: apply ◀──────────── propagation::edits      what is the next hop told?
-//!        ⋮
-//!  response headers ───────▶ stream ───────────────────▶ sampling::keep          was an error kept below, or is this one?
-//!  keep signal ◀──────────── stream: apply ◀────────────   towards the caller
-//!  mark in shared data ◀───▶ shared ◀──────────────────▶   towards the other listener of this pod
-//!        ⋮
-//!  end of stream (on_log) ─▶ stream ───────────────────▶ sampling::revise        is it kept after all, and with which threshold?
-//!  attributes ◀────────────▶ attributes, if kept ──────▶ span::build             what happened
-//!                                                        recorder                the cap, then otlp: bytes of the span
-//!                                                        export                  the queue
-//!        ⋮
-//!  timer (on_tick) ────────▶ root ─────────────────────▶ Exporter::poll          what leaves now?
-//!  call to the collector ◀── root: dispatch ◀───────────   one request
-//!  its answer ─────────────▶ root ─────────────────────▶ Exporter::reply         delivered, to be sent again, or lost: counted
-//! ```
-//!
-//! An unsampled success ends at `revise`: nothing is read for it but what the decision needs, and nothing outlives it.
-//!
-//! # The rooms
-//!
-//! Each knows only those before it; [`config`] is read by all. `tests/architecture.rs` holds them to that.
-//!
-//! | room | concern |
-//! |---|---|
-//! | [`config`] | what an operator can say; every problem with its path and a hint |
-//! | [`id`] | trace and span ids, never zero; where random bytes come from |
-//! | [`context`] | the span context: ids, flags, the four states of a decision |
-//! | [`propagation`] | headers in, header edits out; one file for each format |
-//! | [`sampling`] | the two decisions, thresholds, rules, the late keep, the cap |
-//! | [`span`] | what one request becomes: name, kind, status, attributes, identity |
-//! | [`otlp`] | bytes of the wire, and what an answer means |
-//! | [`export`] | what leaves and when; every span accounted for |
-//! | [`filter`] | the life of one stream over the rooms above |
-//! | [`recorder`] | what becomes of a span that is kept: through the cap to the exporter |
-//! | `host` | the only room that talks to Envoy: callbacks, host calls, timers, metrics |
-//!
-//! `host` is left out of the unit tests, which have no host to link with; `tests/host/` runs it natively against a host in the
-//! same process, and `tests/envoy/` in a real Envoy.
-//!
-//! # Nothing may trap
-//!
-//! A panic in the module answers the requests of a whole worker with 503. So lints deny `unwrap`, `expect`, `panic!`, indexing and
-//! unchecked arithmetic here, every buffer has a bound, and the SDK, which panics, is not used.
+//! Everything that is decided is decided in [`sidespan_core`], which knows no host. `unsafe` code is in [`abi`] and
+//! [`callbacks`] only.
 
 #![warn(rustdoc::broken_intra_doc_links, rustdoc::private_intra_doc_links, rustdoc::bare_urls)]
 
-pub mod config;
-pub mod context;
-pub mod export;
-pub mod filter;
-// Its functions are imports of the module: nothing would define them in a unit test.
-#[cfg(not(test))]
-pub mod host;
-pub mod id;
-pub mod otlp;
-pub mod propagation;
-pub mod recorder;
-pub mod sampling;
-pub mod span;
+pub mod abi;
+mod active;
+mod attributes;
+pub mod callbacks;
+mod entropy;
+mod expressions;
+mod logging;
+mod metrics;
+mod root;
+mod shared;
+mod stream;
+
+pub use logging::start;

@@ -18,7 +18,7 @@
 mod fixtures;
 
 use fixtures::{Case, Context, SIZES, Sidecar};
-use sidespan::config::Direction::{self, Inbound, Outbound};
+use sidespan_core::config::Direction::{self, Inbound, Outbound};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 

@@ -3,8 +3,8 @@
 // The lints of the package guard what runs in a proxy; a test may panic.
 #![allow(clippy::arithmetic_side_effects, clippy::expect_used, clippy::panic, clippy::string_slice)]
 
-use sidespan::export::{Counter, Gauge, Histogram};
-use sidespan::otlp::reply::Failure;
+use sidespan_core::export::{Counter, Gauge, Histogram};
+use sidespan_core::otlp::reply::Failure;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -7,16 +7,16 @@
 
 #![allow(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::expect_used, clippy::panic)]
 
-use sidespan::config::{self, Direction};
-use sidespan::context::Sampled;
-use sidespan::id::{Entropy, SpanId, TraceId};
-use sidespan::propagation::headers::{Header, HeaderEdit};
-use sidespan::sampling::keep::{self, Kept, Mark, Signal};
-use sidespan::sampling::limit::{Late, Limiter};
-use sidespan::sampling::outcome::{Outcome, ResponseFlags};
-use sidespan::sampling::rules::{Facts, Policy, Sampler, Workload};
-use sidespan::sampling::threshold::Threshold;
-use sidespan::sampling::{Cap, Head, OtChange, ParentState, decide, revise};
+use sidespan_core::config::{self, Direction};
+use sidespan_core::context::Sampled;
+use sidespan_core::id::{Entropy, SpanId, TraceId};
+use sidespan_core::propagation::headers::{Header, HeaderEdit};
+use sidespan_core::sampling::keep::{self, Kept, Mark, Signal};
+use sidespan_core::sampling::limit::{Late, Limiter};
+use sidespan_core::sampling::outcome::{Outcome, ResponseFlags};
+use sidespan_core::sampling::rules::{Facts, Policy, Sampler, Workload};
+use sidespan_core::sampling::threshold::Threshold;
+use sidespan_core::sampling::{Cap, Head, OtChange, ParentState, decide, revise};
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 

@@ -2,13 +2,13 @@
 
 use crate::fixtures::{Context, SIZES, TRACE, config, request};
 use criterion::Criterion;
-use sidespan::config::Direction;
-use sidespan::context::Sampled;
-use sidespan::id::TraceId;
-use sidespan::sampling::outcome::Outcome;
-use sidespan::sampling::rules::{Facts, Sampler, Workload};
-use sidespan::sampling::{ParentState, decide, revise};
-use sidespan::span::Draft;
+use sidespan_core::config::Direction;
+use sidespan_core::context::Sampled;
+use sidespan_core::id::TraceId;
+use sidespan_core::sampling::outcome::Outcome;
+use sidespan_core::sampling::rules::{Facts, Sampler, Workload};
+use sidespan_core::sampling::{ParentState, decide, revise};
+use sidespan_core::span::Draft;
 use std::collections::BTreeMap;
 use std::hint::black_box;
 

@@ -6,9 +6,9 @@ use flate2::Compression;
 use flate2::write::ZlibEncoder;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message;
-use sidespan::config::Direction;
-use sidespan::otlp::{Encoder, Encoding, Envelope, SCOPE_VERSION, gzip};
-use sidespan::span::{Attribute, Span};
+use sidespan_core::config::Direction;
+use sidespan_core::otlp::{Encoder, Encoding, Envelope, SCOPE_VERSION, gzip};
+use sidespan_core::span::{Attribute, Span};
 use std::hint::black_box;
 use std::io::Write;
 

@@ -2,11 +2,11 @@
 
 use crate::fixtures::{Context, PARENT, SIZES, TRACE, request};
 use criterion::{BenchmarkId, Criterion, Throughput};
-use sidespan::config::Propagation;
-use sidespan::context::{Flags, Sampled, SpanContext};
-use sidespan::id::SpanId;
-use sidespan::propagation::headers::{Header, decode_pairs, encode_pairs};
-use sidespan::propagation::{Incoming, Outgoing, Scan, TraceState, edits, extract};
+use sidespan_core::config::Propagation;
+use sidespan_core::context::{Flags, Sampled, SpanContext};
+use sidespan_core::id::SpanId;
+use sidespan_core::propagation::headers::{Header, decode_pairs, encode_pairs};
+use sidespan_core::propagation::{Incoming, Outgoing, Scan, TraceState, edits, extract};
 use std::hint::black_box;
 
 pub fn bench(criterion: &mut Criterion) {
@@ -81,7 +81,7 @@ fn check_edited(context: Context, edits: &usize) {
 
 fn ours() -> SpanContext {
     SpanContext {
-        trace_id: sidespan::id::TraceId::from_hex(TRACE.as_bytes()).expect("valid"),
+        trace_id: sidespan_core::id::TraceId::from_hex(TRACE.as_bytes()).expect("valid"),
         span_id: SpanId::from_u64(0x5a5a).expect("not zero"),
         flags: Flags::new(true, true),
     }

@@ -2,7 +2,7 @@
 
 use crate::fixtures::{Case, Context, SIZES, Sidecar};
 use criterion::{BenchmarkId, Criterion};
-use sidespan::config::Direction;
+use sidespan_core::config::Direction;
 
 const DIRECTIONS: [(Direction, &str); 2] = [(Direction::Inbound, "inbound"), (Direction::Outbound, "outbound")];
 

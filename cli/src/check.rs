@@ -4,7 +4,7 @@ use crate::wasmplugin;
 use crate::yaml::{self, Document};
 use serde::Serialize;
 use serde_json::Value;
-use sidespan::config::Problem;
+use sidespan_core::config::Problem;
 use std::io::{self, Read, Write};
 use std::path::Path;
 

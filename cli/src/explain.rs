@@ -4,9 +4,9 @@ use crate::replay::{Plans, run_case};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
-use sidespan::config::{Config, Direction, parse};
-use sidespan::sampling::outcome::ResponseFlags;
-use sidespan::span::tags;
+use sidespan_core::config::{Config, Direction, parse};
+use sidespan_core::sampling::outcome::ResponseFlags;
+use sidespan_core::span::tags;
 use std::io::{self, BufRead, BufReader, Read, Write};
 
 /// Header pairs in order, names in lower case, values as bytes.

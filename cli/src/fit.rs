@@ -7,8 +7,8 @@ use serde::de::{self, DeserializeOwned, Deserializer, Expected, IntoDeserializer
 use serde::forward_to_deserialize_any;
 use serde_json::Value;
 use serde_path_to_error::{Path, Segment};
-use sidespan::config::words::{list_of, unknown};
-use sidespan::config::{Report, member};
+use sidespan_core::config::words::{list_of, unknown};
+use sidespan_core::config::{Report, member};
 use std::fmt;
 
 /// Rounds at most; some problems take several (an entry that loses its only member goes too).

@@ -2,17 +2,17 @@
 
 use crate::explain::{Case, Compiled, Decision, Extracted, Headers, Outcome, Response};
 use serde_json::Value;
-use sidespan::config::Direction;
-use sidespan::export::Stats;
-use sidespan::filter::{Finished, Marks, Plan, Stream, World, Written};
-use sidespan::id::{Entropy, TraceId};
-use sidespan::otlp::json::span_to_string;
-use sidespan::propagation;
-use sidespan::propagation::headers::{Header, HeaderEdit};
-use sidespan::sampling::keep::{Kept, Mark, Signal};
-use sidespan::sampling::threshold::Threshold;
-use sidespan::span::attributes::{Recorded, path};
-use sidespan::span::{Environment, Identity};
+use sidespan_core::config::Direction;
+use sidespan_core::export::Stats;
+use sidespan_core::filter::{Finished, Marks, Plan, Stream, World, Written};
+use sidespan_core::id::{Entropy, TraceId};
+use sidespan_core::otlp::json::span_to_string;
+use sidespan_core::propagation;
+use sidespan_core::propagation::headers::{Header, HeaderEdit};
+use sidespan_core::sampling::keep::{Kept, Mark, Signal};
+use sidespan_core::sampling::threshold::Threshold;
+use sidespan_core::span::attributes::{Recorded, path};
+use sidespan_core::span::{Environment, Identity};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};

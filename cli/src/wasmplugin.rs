@@ -6,8 +6,8 @@ use crate::fit::fit;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use sidespan::config::{Config, Problem, Report, parse};
-use sidespan::span::tags;
+use sidespan_core::config::{Config, Problem, Report, parse};
+use sidespan_core::span::tags;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A WasmPlugin resource.

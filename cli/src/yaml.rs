@@ -7,7 +7,7 @@
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
 use serde_json::{Map, Number, Value};
-use sidespan::config::member;
+use sidespan_core::config::member;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 

@@ -155,7 +155,7 @@ fn what_the_schema_takes_and_refuses_so_does_the_filter() {
     for (configs, expected) in [(&good[..], true), (&bad[..], false)] {
         for config in configs {
             assert_eq!(validator.is_valid(config), expected, "the schema: {config}");
-            let parsed = sidespan::config::parse(config.to_string().as_bytes());
+            let parsed = sidespan_core::config::parse(config.to_string().as_bytes());
             assert_eq!(parsed.is_ok(), expected, "the filter: {config}: {parsed:?}");
         }
     }

@@ -1,6 +1,6 @@
 //! The filter in a world of our own: a native test binary that is the proxy-wasm host.
 //!
-//! [`symbols`] defines the `proxy_*` functions that `src/host/abi.rs` and the SDK import, [`engine`] answers them as Envoy
+//! [`symbols`] defines the `proxy_*` functions that `src/abi.rs` and the SDK import, [`engine`] answers them as Envoy
 //! does, and [`world`] with [`contexts`] drives the exported `proxy_on_*` functions as Envoy would. What is faked is Envoy; the
 //! filter is the real one. So that nobody has to believe this world, [`selftest`] tries it with the SDK in the filter's place.
 //!
@@ -40,5 +40,5 @@ mod whole_path;
 
 /// What `_initialize` does in the module.
 fn start_filter() {
-    sidespan::host::start();
+    sidespan::start();
 }

@@ -14,7 +14,7 @@ use std::slice;
 /// Whose callbacks are called on this thread.
 #[derive(Clone, Copy)]
 pub enum Guest {
-    /// `src/host/callbacks.rs`.
+    /// `src/callbacks.rs`.
     Filter,
     /// The SDK, with a filter that a test has registered with it.
     Sdk,
@@ -41,7 +41,7 @@ macro_rules! callbacks {
             #[allow(missing_docs, reason = "named by the ABI")]
             pub fn $name($($argument: $kind),*) $(-> $answer)? {
                 match GUEST.get() {
-                    Guest::Filter => sidespan::host::callbacks::$name($($argument),*),
+                    Guest::Filter => sidespan::callbacks::$name($($argument),*),
                     Guest::Sdk => sdk::$name($($argument),*),
                 }
             }

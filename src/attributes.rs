@@ -1,10 +1,10 @@
 //! Envoy's attributes and header maps, read when asked for.
 
-use super::abi::{self, Map};
-use super::expressions::Expressions;
-use crate::span::Kind;
-use crate::span::attributes::Attributes;
-use crate::span::gather::Gathered;
+use crate::abi::{self, Map};
+use crate::expressions::Expressions;
+use sidespan_core::span::Kind;
+use sidespan_core::span::attributes::Attributes;
+use sidespan_core::span::gather::Gathered;
 use std::borrow::Cow;
 use std::cell::OnceCell;
 

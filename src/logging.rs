@@ -1,16 +1,6 @@
-//! The only room that talks to Envoy: callbacks come in here, effects go out from here.
+//! Log lines of the filter go to the log of Envoy.
 
-pub mod abi;
-mod active;
-mod attributes;
-pub mod callbacks;
-mod entropy;
-mod expressions;
-mod metrics;
-mod root;
-mod shared;
-mod stream;
-
+use crate::abi;
 use log::{LevelFilter, Log, Metadata, Record};
 
 /// Readies the log and the last word of a panic. The module's entry point calls it; so does a native test before each scenario.
@@ -43,7 +33,7 @@ impl Log for HostLog {
 }
 
 /// Takes over the level that Envoy runs with, so that a line nobody reads is never formatted.
-fn set_log_level() {
+pub fn set_level() {
     log::set_max_level(match abi::log_level() {
         Ok(0) => LevelFilter::Trace,
         Ok(1) => LevelFilter::Debug,

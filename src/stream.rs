@@ -1,11 +1,11 @@
 //! One stream: callbacks of Envoy become calls of `filter.rs`, and what it answers is applied.
 
-use super::abi::{self, Map};
-use super::active::Active;
-use super::attributes::Live;
-use crate::filter::Stream;
-use crate::propagation::headers::{HeaderEdit, decode_pairs};
-use crate::span::attributes::Attributes;
+use crate::abi::{self, Map};
+use crate::active::Active;
+use crate::attributes::Live;
+use sidespan_core::filter::Stream;
+use sidespan_core::propagation::headers::{HeaderEdit, decode_pairs};
+use sidespan_core::span::attributes::Attributes;
 use std::rc::Rc;
 
 /// One request through one listener. It never pauses a stream: every callback answers `Continue`.

@@ -1,8 +1,8 @@
 //! CEL expressions that Envoy evaluates for us: all attributes of a span in one host call.
 
-use super::abi;
-use crate::span::Kind;
-use crate::span::gather::{self, Gathered};
+use crate::abi;
+use sidespan_core::span::Kind;
+use sidespan_core::span::gather::{self, Gathered};
 
 /// Compiled by the host, one for each kind of span; none where the host knows no CEL.
 pub struct Expressions {

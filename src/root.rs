@@ -1,15 +1,15 @@
 //! The root context: configuration in, exports out, once per worker and (in most versions) listener direction.
 
-use super::abi::{self, Answer, Buffer, Failed, Map};
-use super::active::Active;
-use super::attributes::Live;
-use super::metrics::Metrics;
-use super::shared;
-use super::stream::HttpStream;
-use crate::config::{self, Problem};
-use crate::export::{Counter, DispatchError, Reply, Send, Stats};
-use crate::propagation::headers::{Header, decode_pairs, first};
-use crate::span::{Environment, Identity, tags};
+use crate::abi::{self, Answer, Buffer, Failed, Map};
+use crate::active::Active;
+use crate::attributes::Live;
+use crate::metrics::Metrics;
+use crate::shared;
+use crate::stream::HttpStream;
+use sidespan_core::config::{self, Problem};
+use sidespan_core::export::{Counter, DispatchError, Reply, Send, Stats};
+use sidespan_core::propagation::headers::{Header, decode_pairs, first};
+use sidespan_core::span::{Environment, Identity, tags};
 use std::rc::Rc;
 use std::time::Duration;
 

@@ -1,18 +1,18 @@
 //! A configuration in force: what a root context shares with its streams.
 
-use super::abi;
-use super::attributes::Live;
-use super::entropy::Pool;
-use super::expressions::Expressions;
-use super::root;
-use super::shared::SharedMarks;
-use crate::config::{Config, Direction};
-use crate::export::{Reply, Stats};
-use crate::filter::{Finished, Plan, World};
-use crate::id::Entropy;
-use crate::recorder::Recorder;
-use crate::span::attributes::{Attributes, int, path};
-use crate::span::{Environment, Identity};
+use crate::abi;
+use crate::attributes::Live;
+use crate::entropy::Pool;
+use crate::expressions::Expressions;
+use crate::root;
+use crate::shared::SharedMarks;
+use sidespan_core::config::{Config, Direction};
+use sidespan_core::export::{Reply, Stats};
+use sidespan_core::filter::{Finished, Plan, World};
+use sidespan_core::id::Entropy;
+use sidespan_core::recorder::Recorder;
+use sidespan_core::span::attributes::{Attributes, int, path};
+use sidespan_core::span::{Environment, Identity};
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
 

@@ -3,9 +3,9 @@
 //! Nothing in shared data ever expires or can be removed, and it is one namespace for the plugins of all vendors: every key
 //! has a prefix, every value a version, and whatever is found may be somebody else's.
 
-use super::abi::{self, Failed};
-use crate::filter::{Marks, Written};
-use crate::sampling::keep::{self, Mark};
+use crate::abi::{self, Failed};
+use sidespan_core::filter::{Marks, Written};
+use sidespan_core::sampling::keep::{self, Mark};
 
 /// Marks of this proxy, seen by all its workers and listeners.
 pub struct SharedMarks;

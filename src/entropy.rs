@@ -1,7 +1,7 @@
 //! Random bytes from the host, many at a time: each fill is a host call.
 
-use super::abi;
-use crate::id::Entropy;
+use crate::abi;
+use sidespan_core::id::Entropy;
 
 const POOL: usize = 256;
 

@@ -1,7 +1,7 @@
 //! The table of `export/stats.rs`, handed to Envoy on ticks.
 
-use super::abi::{self, MetricKind};
-use crate::export::{Counter, Gauge, Histogram, Stats};
+use crate::abi::{self, MetricKind};
+use sidespan_core::export::{Counter, Gauge, Histogram, Stats};
 
 /// Metric ids by their place in the table; each is defined when first used.
 #[derive(Default)]

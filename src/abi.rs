@@ -1,11 +1,11 @@
 //! The host calls of proxy-wasm ABI 0.2.1, as bytes and `Result`: what the host answers is a value or an error, never a trap.
 //!
 //! The SDK is not used: its wrappers panic on any status they do not expect and its `String` getters on any byte that is not
-//! UTF-8, and a panic is a dead VM, which answers 503. The other direction is [`super::callbacks`].
+//! UTF-8, and a panic is a dead VM, which answers 503. The other direction is [`crate::callbacks`].
 
 #![allow(unsafe_code)]
 
-use crate::propagation::headers::{Header, encode_pairs};
+use sidespan_core::propagation::headers::{Header, encode_pairs};
 use std::ptr::null_mut;
 use std::time::Duration;
 

@@ -7,8 +7,8 @@
 
 #![allow(unsafe_code)]
 
-use super::root::Root;
-use super::stream::HttpStream;
+use crate::root::Root;
+use crate::stream::HttpStream;
 use std::cell::RefCell;
 
 /// `Action::Continue`: no stream is ever paused.
@@ -37,14 +37,14 @@ unsafe extern "C" {
 #[unsafe(no_mangle)]
 pub extern "C" fn _initialize() {
     unsafe { __wasm_call_ctors() };
-    super::start();
+    crate::start();
 }
 
 /// Says which version of the ABI this is, by its name.
 #[cfg_attr(target_family = "wasm", unsafe(no_mangle))]
 pub extern "C" fn proxy_abi_version_0_2_1() {}
 
-/// Memory for what the host returns; [`super::abi`] takes it over.
+/// Memory for what the host returns; [`crate::abi`] takes it over.
 #[cfg_attr(target_family = "wasm", unsafe(no_mangle))]
 pub extern "C" fn proxy_on_memory_allocate(size: usize) -> *mut u8 {
     Box::into_raw(Box::<[u8]>::new_uninit_slice(size)).cast()
@@ -65,7 +65,7 @@ pub extern "C" fn proxy_on_context_create(context: u32, root: u32) {
 /// The VM has started: asked once, of the first root.
 #[cfg_attr(target_family = "wasm", unsafe(no_mangle))]
 pub extern "C" fn proxy_on_vm_start(_: u32, _: usize) -> bool {
-    super::set_log_level();
+    crate::logging::set_level();
     true
 }
 
@@ -107,7 +107,7 @@ pub extern "C" fn proxy_on_log(context: u32) {
     stream(context, HttpStream::log);
 }
 
-/// The context may go, or not yet: then [`super::abi::finished`] says when.
+/// The context may go, or not yet: then [`crate::abi::finished`] says when.
 #[cfg_attr(target_family = "wasm", unsafe(no_mangle))]
 pub extern "C" fn proxy_on_done(context: u32) -> bool {
     root(context, Root::done).unwrap_or(true)
