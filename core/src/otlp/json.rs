@@ -11,7 +11,7 @@ use std::io::Write as _;
 /// A complete span object, as `sidespan explain` prints it and a file for Jaeger's user interface holds it.
 ///
 /// ```
-/// # use sidespan::{context::Flags, id::{SpanId, TraceId}, otlp::json, span::{Kind, Span, Status}};
+/// # use sidespan_core::{context::Flags, id::{SpanId, TraceId}, otlp::json, span::{Kind, Span, Status}};
 /// # let (Some(trace_id), Some(span_id)) = (TraceId::from_halves(0, 1), SpanId::from_u64(2)) else { return };
 /// let span = Span {
 ///     trace_id, span_id, parent: None, flags: Flags::new(true, false), name: "GET".to_owned(), kind: Kind::Server,
