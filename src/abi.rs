@@ -1,11 +1,13 @@
-//! The host calls of proxy-wasm ABI 0.2.1, as bytes and `Result`: what the host answers is a value or an error, never a trap.
+//! The host calls of proxy-wasm ABI 0.2.1, as bytes and `Result`: the answer of the host is a value or an error, and never a
+//! panic.
 //!
 //! The SDK is not used: its wrappers panic on any status they do not expect and its `String` getters on any byte that is not
 //! UTF-8, and a panic is a dead VM, which answers 503. The other direction is [`crate::callbacks`].
 
 #![allow(unsafe_code)]
 
-use sidespan_core::propagation::headers::{Header, encode_pairs};
+use crate::pairs::encode_pairs;
+use sidespan_core::propagation::headers::Header;
 use std::ptr::null_mut;
 use std::time::Duration;
 
@@ -151,19 +153,19 @@ pub fn log(level: u32, message: &str) {
 /// The host's log level: 0 trace, 1 debug, 2 info, 3 warn, 4 error, 5 critical.
 pub fn log_level() -> Answer<u32> {
     let mut level = 0;
-    done(unsafe { proxy_get_log_level(&mut level) }).map(|()| level)
+    checked(unsafe { proxy_get_log_level(&mut level) }).map(|()| level)
 }
 
 /// Nanoseconds since the Unix epoch.
 pub fn now_ns() -> Answer<u64> {
     let mut time = 0;
-    done(unsafe { proxy_get_current_time_nanoseconds(&mut time) }).map(|()| time)
+    checked(unsafe { proxy_get_current_time_nanoseconds(&mut time) }).map(|()| time)
 }
 
 /// Arms the root context's timer, also from a stream's callback; zero stops it.
 pub fn set_tick_period(period: Duration) -> Answer<()> {
     let millis = u32::try_from(period.as_millis()).unwrap_or(u32::MAX);
-    done(unsafe { proxy_set_tick_period_milliseconds(millis) })
+    checked(unsafe { proxy_set_tick_period_milliseconds(millis) })
 }
 
 /// At most `max` bytes of a buffer; empty where there is none.
@@ -178,17 +180,19 @@ pub fn pairs(map: Map) -> Answer<Vec<u8>> {
 
 /// Removes every value of `name`.
 pub fn remove_header(map: Map, name: &str) -> Answer<()> {
-    done(unsafe { proxy_remove_header_map_value(map as u32, name.as_ptr(), name.len()) })
+    checked(unsafe { proxy_remove_header_map_value(map as u32, name.as_ptr(), name.len()) })
 }
 
 /// Replaces every value of `name` by one, or adds it (`HeaderMapImpl::setCopy`).
 pub fn replace_header(map: Map, name: &str, value: &[u8]) -> Answer<()> {
-    done(unsafe { proxy_replace_header_map_value(map as u32, name.as_ptr(), name.len(), value.as_ptr(), value.len()) })
+    checked(unsafe {
+        proxy_replace_header_map_value(map as u32, name.as_ptr(), name.len(), value.as_ptr(), value.len())
+    })
 }
 
 /// Adds one more value of `name` (`HeaderMapImpl::addCopy`).
 pub fn add_header(map: Map, name: &str, value: &[u8]) -> Answer<()> {
-    done(unsafe { proxy_add_header_map_value(map as u32, name.as_ptr(), name.len(), value.as_ptr(), value.len()) })
+    checked(unsafe { proxy_add_header_map_value(map as u32, name.as_ptr(), name.len(), value.as_ptr(), value.len()) })
 }
 
 /// An Envoy attribute by its NUL-joined path, as the host serialises it.
@@ -205,23 +209,23 @@ pub fn shared_data(key: &[u8]) -> Answer<(Vec<u8>, u32)> {
 
 /// Writes a shared value; `cas` 0 overwrites whatever is there.
 pub fn set_shared_data(key: &[u8], value: &[u8], cas: u32) -> Answer<()> {
-    done(unsafe { proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), cas) })
+    checked(unsafe { proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), cas) })
 }
 
 /// The id of a metric; the same name gives the same metric in every worker.
 pub fn define_metric(kind: MetricKind, name: &str) -> Answer<u32> {
     let mut id = 0;
-    done(unsafe { proxy_define_metric(kind as u32, name.as_ptr(), name.len(), &mut id) }).map(|()| id)
+    checked(unsafe { proxy_define_metric(kind as u32, name.as_ptr(), name.len(), &mut id) }).map(|()| id)
 }
 
 /// Adds to a counter or gauge. Envoy refuses an offset of zero for counters.
 pub fn increment_metric(id: u32, offset: i64) -> Answer<()> {
-    done(unsafe { proxy_increment_metric(id, offset) })
+    checked(unsafe { proxy_increment_metric(id, offset) })
 }
 
 /// Sets a gauge, or records into a histogram.
 pub fn record_metric(id: u32, value: u64) -> Answer<()> {
-    done(unsafe { proxy_record_metric(id, value) })
+    checked(unsafe { proxy_record_metric(id, value) })
 }
 
 /// Calls a function that Envoy offers by name.
@@ -232,8 +236,8 @@ pub fn foreign_function(name: &str, arguments: &[u8]) -> Answer<Vec<u8>> {
 }
 
 /// Tells the host that a context which answered `false` to `on_done` is finished.
-pub fn finished() -> Answer<()> {
-    done(unsafe { proxy_done() })
+pub fn done() -> Answer<()> {
+    checked(unsafe { proxy_done() })
 }
 
 /// Sends an HTTP request to a cluster; the reply comes to the root context under the returned token.
@@ -244,7 +248,7 @@ pub fn http_call(cluster: &str, headers: &[Header<'_>], body: &[u8], timeout: Du
     let (headers, trailers) = (encode_pairs(headers), encode_pairs(&[]));
     let millis = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
     let mut token = 0;
-    done(unsafe {
+    checked(unsafe {
         proxy_http_call(
             cluster.as_ptr(),
             cluster.len(),
@@ -261,7 +265,7 @@ pub fn http_call(cluster: &str, headers: &[Header<'_>], body: &[u8], timeout: Du
     .map(|()| token)
 }
 
-fn done(status: u32) -> Answer<()> {
+fn checked(status: u32) -> Answer<()> {
     if status == 0 { Ok(()) } else { Err(Failed(status)) }
 }
 
@@ -269,7 +273,7 @@ fn done(status: u32) -> Answer<()> {
 fn returned(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Answer<Vec<u8>> {
     let mut data: *mut u8 = null_mut();
     let mut size: usize = 0;
-    done(call(&mut data, &mut size))?;
+    checked(call(&mut data, &mut size))?;
     if data.is_null() || size == 0 {
         return Ok(Vec::new());
     }

@@ -107,7 +107,7 @@ pub extern "C" fn proxy_on_log(context: u32) {
     stream(context, HttpStream::log);
 }
 
-/// The context may go, or not yet: then [`crate::abi::finished`] says when.
+/// The context may go, or not yet: then [`crate::abi::done`] says when.
 #[cfg_attr(target_family = "wasm", unsafe(no_mangle))]
 pub extern "C" fn proxy_on_done(context: u32) -> bool {
     root(context, Root::done).unwrap_or(true)

@@ -2,6 +2,7 @@
 
 use crate::abi;
 use sidespan_core::id::Entropy;
+use sidespan_core::random::SplitMix64;
 
 const POOL: usize = 256;
 
@@ -9,32 +10,27 @@ const POOL: usize = 256;
 pub struct Pool {
     bytes: [u8; POOL],
     used: usize,
-    fallback: u64,
+    fallback: SplitMix64,
 }
 
 impl Pool {
     /// Empty: the first use fills it.
     pub fn new() -> Self {
-        Self { bytes: [0; POOL], used: POOL, fallback: 0 }
+        Self { bytes: [0; POOL], used: POOL, fallback: SplitMix64::new(0) }
     }
 
     fn refill(&mut self) {
         if getrandom::fill(&mut self.bytes).is_err() {
-            self.weak_fill();
+            self.fill_without_randomness();
         }
         self.used = 0;
     }
 
-    /// Ids must go on being distinct when the host has no randomness: splitmix64 over the clock and a counter.
-    fn weak_fill(&mut self) {
-        self.fallback = self.fallback.wrapping_add(abi::now_ns().unwrap_or_default());
+    /// Ids must stay distinct when the host has no randomness, so they come from the clock and a counter.
+    fn fill_without_randomness(&mut self) {
+        self.fallback.reseed(abi::now_ns().unwrap_or_default());
         for chunk in self.bytes.chunks_mut(8) {
-            self.fallback = self.fallback.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut word = self.fallback;
-            word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            word ^= word >> 31;
-            for (target, source) in chunk.iter_mut().zip(word.to_le_bytes()) {
+            for (target, source) in chunk.iter_mut().zip(self.fallback.next_u64().to_le_bytes()) {
                 *target = source;
             }
         }

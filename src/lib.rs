@@ -6,13 +6,15 @@
 #![warn(rustdoc::broken_intra_doc_links, rustdoc::private_intra_doc_links, rustdoc::bare_urls)]
 
 pub mod abi;
-mod active;
 mod attributes;
+mod batch_read;
 pub mod callbacks;
 mod entropy;
+mod envoy;
 mod expressions;
 mod logging;
-mod metrics;
+mod marks;
+mod pairs;
 mod root;
 mod shared;
 mod stream;

@@ -1,37 +1,33 @@
-//! The root context: configuration in, exports out, once per worker and (in most versions) listener direction.
+//! The root context: configuration in, export calls out, once per worker and (up to Envoy 1.39) listener direction.
 
-use crate::abi::{self, Answer, Buffer, Failed, Map};
-use crate::active::Active;
+use crate::abi::{self, Buffer, Failed, Map};
 use crate::attributes::Live;
-use crate::metrics::Metrics;
-use crate::shared;
+use crate::entropy::Pool;
+use crate::envoy::Envoy;
+use crate::pairs::decode_pairs;
+use crate::shared::Shared;
 use crate::stream::HttpStream;
-use sidespan_core::config::{self, Problem};
-use sidespan_core::export::{Counter, DispatchError, Reply, Send, Stats};
-use sidespan_core::propagation::headers::{Header, decode_pairs, first};
-use sidespan_core::span::{Environment, Identity, tags};
+use sidespan_core::config::Problem;
+use sidespan_core::export::Reply;
+use sidespan_core::id::Entropy;
+use sidespan_core::propagation::headers::first;
+use sidespan_core::span::Environment;
+use sidespan_core::tracer::{Surroundings, Tracer};
+use std::cell::RefCell;
 use std::rc::Rc;
-use std::time::Duration;
 
-/// How long an old root may go on delivering after its last stream has gone.
-const DRAIN: Duration = Duration::from_secs(5);
-/// Ticks while draining, and while there is nothing but a metric to report.
-const DRAIN_TICK: Duration = Duration::from_millis(100);
-const IDLE_TICK: Duration = Duration::from_secs(5);
-/// A reply is read up to here; a receiver has no business sending more (OTLP specification: 4 MiB is an error).
+/// A reply is read up to here; a receiver must not send more (OTLP specification: 4 MiB is an error).
 const MAX_REPLY: usize = 4 * 1024 * 1024 + 1;
 /// `pluginConfig` is read up to here.
 const MAX_CONFIGURATION: usize = 4 * 1024 * 1024;
+const BANNER: &str =
+    concat!(env!("CARGO_PKG_VERSION"), " (", env!("SIDESPAN_REVISION"), " ", env!("SIDESPAN_PROFILE"), ")");
 
 /// One root context.
 pub struct Root {
+    tracer: Rc<RefCell<Tracer>>,
     /// `None`: traffic passes untouched.
-    active: Option<Rc<Active>>,
-    /// Counts while nothing is active.
-    idle: Stats,
-    metrics: Metrics,
-    announced: bool,
-    drain_until_ns: Option<u64>,
+    shared: Option<Rc<Shared>>,
 }
 
 // === impl Root ===
@@ -39,139 +35,73 @@ pub struct Root {
 impl Root {
     /// Not configured yet.
     pub fn new() -> Self {
-        Self { active: None, idle: Stats::new(), metrics: Metrics::default(), announced: false, drain_until_ns: None }
+        Self { tracer: Rc::default(), shared: None }
     }
 
-    fn activate(&mut self, config: config::Config) {
-        config.warnings().iter().for_each(|warning| log::warn!("pluginConfig: {warning}"));
-        let environment = environment();
-        let identity = Identity::detect(&Live::default(), &environment, &config);
-        let active = Active::new(config, &environment, identity);
-        log::info!("{} {}", banner(), active.summary());
-        let _ = abi::set_tick_period(active.tick());
-        self.active = Some(Rc::new(active));
+    /// A stream under the configuration in force.
+    pub fn stream(&self) -> HttpStream {
+        HttpStream::new(self.shared.clone())
     }
 
-    /// A bad update is refused so that the old configuration stays in force. A bad first one must not be: Envoy would answer
-    /// every request with 500 (trap 10), so traffic passes untouched.
-    fn reject(&mut self, problems: &[Problem]) -> bool {
-        let listed: Vec<_> = problems.iter().map(ToString::to_string).collect();
-        let update = shared::was_configured();
-        let fate = match update {
-            true => "the configuration in force stays",
-            false => "requests pass untraced until it is fixed",
+    /// `on_configure`: reads `pluginConfig`, which has `size` bytes; false refuses it.
+    pub fn configure(&mut self, size: usize) -> bool {
+        let json = match size {
+            0 => Ok(Vec::new()),
+            size => abi::buffer(Buffer::PluginConfiguration, size.min(MAX_CONFIGURATION)),
         };
-        log::error!("pluginConfig is not usable, {fate}: {}", listed.join("; "));
-        self.idle.count(Counter::ConfigErrors);
-        let _ = abi::set_tick_period(IDLE_TICK);
-        !update
-    }
-
-    /// The timer: sends what is due, and reports metrics.
-    pub fn tick(&mut self) -> Option<()> {
-        let Some(active) = self.active.clone() else {
-            self.metrics.flush(&mut self.idle);
-            return None;
+        let Ok(mut tracer) = self.tracer.try_borrow_mut() else { return false };
+        let json = match json {
+            Ok(json) => json,
+            Err(failed) => return tracer.reject(&[unreadable(failed)], &Envoy),
         };
-        if !self.announced {
-            self.announced = true;
-            shared::set_configured();
-        }
-        let now_ns = abi::now_ns().ok()?;
-        active.export(now_ns, self.drain_until_ns.is_some());
-        active.with_recorder(|recorder| self.metrics.flush(recorder.stats()));
-        if self.drain_until_ns.is_some_and(|deadline| now_ns >= deadline || active.is_idle()) {
-            self.drain_until_ns = None;
-            let _ = abi::finished();
-        }
-        let _ = active.rearm();
-        Some(())
+        let mut entropy = Pool::new();
+        let mut seed = [0; 8];
+        entropy.fill(&mut seed);
+        let surroundings = Surroundings {
+            node: &Live::default(),
+            environment: &environment(),
+            banner: BANNER,
+            seed: u64::from_le_bytes(seed),
+        };
+        let accepted = tracer.configure(&json, &surroundings, &Envoy);
+        let plan = tracer.plan().filter(|_| accepted);
+        self.shared = plan.map(|plan| Rc::new(Shared::new(plan, &self.tracer, entropy))).or(self.shared.take());
+        accepted
     }
 
-    /// The answer to a call of ours: read, and handed to the exporter.
+    /// `on_tick`.
+    pub fn tick(&mut self) {
+        self.with_tracer(|tracer| tracer.tick(&Envoy));
+    }
+
+    /// `on_http_call_response`: the reply to an export call.
     pub fn replied(&mut self, token: u32) {
-        let Some(active) = &self.active else { return };
+        if self.shared.is_none() {
+            return;
+        }
         let (headers, trailers) = (abi::pairs(Map::CallResponse), abi::pairs(Map::CallResponseTrailers));
         let (headers, trailers) = (headers.unwrap_or_default(), trailers.unwrap_or_default());
         let body = abi::buffer(Buffer::CallResponseBody, MAX_REPLY).unwrap_or_default();
         let headers = decode_pairs(&headers);
         let status = first(&headers, b":status").and_then(|status| std::str::from_utf8(status).ok()?.parse().ok());
         let reply = Reply { status, headers: &headers, body: &body, trailers: &decode_pairs(&trailers) };
-        active.replied(token, &reply);
+        self.with_tracer(|tracer| tracer.replied(token, &reply, &Envoy));
     }
 
-    /// The last stream has gone: what waits is sent for a few seconds more, then the root goes.
+    /// `on_done`: true if the root context may go at once; else [`abi::done`] says when.
     pub fn done(&mut self) -> bool {
-        let Some(active) = &self.active else { return true };
-        let now_ns = abi::now_ns().unwrap_or_default();
-        let deadline = now_ns.saturating_add(u64::try_from(DRAIN.as_nanos()).unwrap_or_default());
-        active.drain(deadline);
-        active.export(now_ns, true);
-        if active.is_idle() {
-            return true;
-        }
-        self.drain_until_ns = Some(deadline);
-        abi::set_tick_period(DRAIN_TICK).is_err()
+        self.with_tracer(|tracer| tracer.drain(&Envoy)).unwrap_or(true)
     }
 
-    /// Reads `pluginConfig`, which has `size` bytes; false refuses it.
-    pub fn configure(&mut self, size: usize) -> bool {
-        let json = match size {
-            0 => Ok(Vec::new()),
-            size => abi::buffer(Buffer::PluginConfiguration, size.min(MAX_CONFIGURATION)),
-        };
-        match json.map(|json| config::parse(&json).and_then(tags::check)) {
-            Ok(Ok(config)) => {
-                self.activate(config);
-                true
-            }
-            Ok(Err(problems)) => self.reject(&problems),
-            Err(failed) => self.reject(&[unreadable(failed)]),
-        }
-    }
-
-    /// A stream under the configuration in force.
-    pub fn stream(&self) -> HttpStream {
-        HttpStream::new(self.active.clone())
+    fn with_tracer<T>(&self, run: impl FnOnce(&mut Tracer) -> T) -> Option<T> {
+        self.tracer.try_borrow_mut().ok().map(|mut tracer| run(&mut tracer))
     }
 }
 
 impl Drop for Root {
-    /// The host cancels calls of a root that goes without a word: their spans are lost, and counted.
     fn drop(&mut self) {
-        let Self { active, metrics, idle, .. } = self;
-        match active {
-            Some(active) => active.with_recorder(|recorder| {
-                if let Some(exporter) = recorder.exporter() {
-                    exporter.abandon();
-                }
-                metrics.flush(recorder.stats());
-            }),
-            None => {
-                metrics.flush(idle);
-                None
-            }
-        };
+        self.with_tracer(|tracer| tracer.abandon(&Envoy));
     }
-}
-
-/// Hands one call to the host.
-pub fn dispatch(send: &Send) -> Result<u32, DispatchError> {
-    let headers: Vec<_> = send.headers.iter().map(|(name, value)| Header::new(name, value)).collect();
-    let timeout = Duration::from_millis(u64::from(send.timeout_ms));
-    call_result(abi::http_call(&send.cluster, &headers, &send.body, timeout))
-}
-
-fn call_result(answer: Answer<u32>) -> Result<u32, DispatchError> {
-    answer.map_err(|failed| match failed {
-        Failed::BAD_ARGUMENT => DispatchError::UnknownCluster,
-        Failed::INTERNAL_FAILURE => DispatchError::NoHealthyHost,
-        Failed(status) => DispatchError::Other(status),
-    })
-}
-
-fn banner() -> String {
-    format!("{} ({} {})", env!("CARGO_PKG_VERSION"), env!("SIDESPAN_REVISION"), env!("SIDESPAN_PROFILE"))
 }
 
 /// What `vmConfig.env` passes; `std::env::vars` would panic on a value that is not UTF-8.

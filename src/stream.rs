@@ -1,67 +1,66 @@
-//! One stream: callbacks of Envoy become calls of `filter.rs`, and what it answers is applied.
+//! The stream context: Envoy's callbacks become calls of the core, and the edits that it returns are applied.
 
 use crate::abi::{self, Map};
-use crate::active::Active;
 use crate::attributes::Live;
-use sidespan_core::filter::Stream;
-use sidespan_core::propagation::headers::{HeaderEdit, decode_pairs};
+use crate::pairs::decode_pairs;
+use crate::shared::Shared;
+use sidespan_core::propagation::headers::HeaderEdit;
 use sidespan_core::span::attributes::Attributes;
+use sidespan_core::stream::Stream;
 use std::rc::Rc;
 
 /// One request through one listener. It never pauses a stream: every callback answers `Continue`.
 pub struct HttpStream {
-    active: Option<Rc<Active>>,
+    shared: Option<Rc<Shared>>,
     stream: Option<Stream>,
 }
 
 impl HttpStream {
-    /// `None`: no usable configuration, traffic passes untouched.
-    pub fn new(active: Option<Rc<Active>>) -> Self {
-        Self { active, stream: None }
+    /// `None`: there is no usable configuration, and traffic passes untouched.
+    pub fn new(shared: Option<Rc<Shared>>) -> Self {
+        Self { shared, stream: None }
     }
 
-    /// Request headers have come.
+    /// `on_request_headers`.
     pub fn request_headers(&mut self) -> Option<()> {
-        let active = self.active.clone()?;
+        let shared = self.shared.as_ref()?;
         let block = abi::pairs(Map::Request).ok()?;
         let headers = decode_pairs(&block);
-        let direction = active.direction(&Live::default());
+        let direction = shared.direction(&Live::default());
         let (stream, edits) =
-            active.with_entropy(|entropy, stats| Stream::start(&active.plan, direction, &headers, entropy, stats))?;
+            shared.with_entropy(|entropy, stats| Stream::start(&shared.plan, direction, &headers, entropy, stats))?;
         apply(Map::Request, &edits);
         self.stream = Some(stream);
         Some(())
     }
 
-    /// Response headers have come.
+    /// `on_response_headers`.
     pub fn response_headers(&mut self, end_of_stream: bool) -> Option<()> {
-        let active = self.active.clone()?;
+        let shared = self.shared.as_ref()?;
         let stream = self.stream.as_mut()?;
         let block = abi::pairs(Map::Response).ok()?;
         let headers = decode_pairs(&block);
-        let edits = active.with_world(&Live::default(), |world| {
-            stream.response_headers(&active.plan, &headers, end_of_stream, world)
-        })?;
+        let edits =
+            shared.with_stats(|stats| stream.response_headers(&headers, end_of_stream, &Live::default(), stats))?;
         apply(Map::Response, &edits);
         Some(())
     }
 
-    /// The request has ended.
+    /// `on_log`: the request has ended.
     pub fn log(&mut self) -> Option<()> {
-        let active = self.active.take()?;
-        let live = Live::new(&active.expressions);
+        let shared = self.shared.take()?;
+        let live = Live::new(&shared.expressions);
         let stream = match self.stream.take() {
             Some(stream) => stream,
             None => {
-                let block = live.request_headers();
-                let headers = decode_pairs(&block);
-                let direction = active.direction(&live);
-                active
-                    .with_entropy(|entropy, stats| Stream::at_end(&active.plan, direction, &headers, entropy, stats))?
+                let headers = live.request_headers();
+                let direction = shared.direction(&live);
+                shared
+                    .with_entropy(|entropy, stats| Stream::at_end(&shared.plan, direction, &headers, entropy, stats))?
             }
         };
-        let finished = active.with_world(&live, |world| stream.finish(&active.plan, world))??;
-        active.record(finished);
+        let finished = shared.with_stats(|stats| stream.finish(&live, stats))??;
+        shared.record(finished);
         Some(())
     }
 }

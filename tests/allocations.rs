@@ -98,8 +98,8 @@ fn a_request_allocates_exactly_so_often() {
         ("unsampled success, root", Outbound, Context::None, [[4, 2, 0, 0]; 2]),
         ("unsampled success, child", Inbound, Context::Unsampled, [[4, 2, 0, 0]; 2]),
         ("unsampled success, child", Outbound, Context::Unsampled, [[4, 2, 0, 0]; 2]),
-        ("kept", Inbound, Context::W3c, [[6, 2, 48, 9], [6, 2, 49, 9]]),
-        ("kept", Outbound, Context::W3c, [[6, 2, 54, 9]; 2]),
+        ("kept", Inbound, Context::W3c, [[6, 2, 48, 8], [6, 2, 49, 8]]),
+        ("kept", Outbound, Context::W3c, [[6, 2, 54, 8]; 2]),
     ];
     let mut wrong = Vec::new();
     for (what, direction, context, expected) in table {

@@ -11,7 +11,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms, in the order in which they may know each other: each one those before it. `config` is read by all.
-const ROOMS: &[&str] = &["id", "context", "propagation", "sampling", "span", "otlp", "export", "filter", "recorder"];
+const ROOMS: &[&str] =
+    &["random", "id", "context", "propagation", "sampling", "span", "otlp", "export", "stream", "pipeline", "tracer"];
 
 /// One file of `src/`.
 struct Source {
@@ -287,10 +288,10 @@ fn edges_are_found_in_every_way_to_write_them() {
         ("span/mod.rs", "use crate::id::{SpanId, TraceId};", &["id"]),
         ("span/mod.rs", "use crate::{id::SpanId, otlp::{self, wire}, context};", &["id", "otlp", "context"]),
         ("span/mod.rs", "use crate::{\n    id,\n    export::target,\n};", &["id", "export"]),
-        ("span/mod.rs", "fn a() -> crate::filter::Plan {}", &["filter"]),
-        ("span/mod.rs", "use super::filter::Plan;", &["filter"]),
-        ("span/name.rs", "use super::filter::Plan;", &[]),
-        ("span/name.rs", "use super::super::filter::Plan;", &["filter"]),
+        ("span/mod.rs", "fn a() -> crate::stream::Plan {}", &["stream"]),
+        ("span/mod.rs", "use super::stream::Plan;", &["stream"]),
+        ("span/name.rs", "use super::stream::Plan;", &[]),
+        ("span/name.rs", "use super::super::stream::Plan;", &["stream"]),
         ("id.rs", "use super::{export, config};", &["export", "config"]),
         ("span/mod.rs", "a(crate::VERSION); $crate::log!(); pub(crate) fn b() {}", &[]),
     ];
@@ -305,14 +306,14 @@ fn the_order_lets_through_only_what_it_should() {
     let table: &[(&str, &str, bool)] = &[
         ("span", "id", true),
         ("id", "span", false),
-        ("recorder", "filter", true),
-        ("filter", "recorder", false),
+        ("pipeline", "stream", true),
+        ("stream", "pipeline", false),
         ("id", "config", true),
         ("config", "id", false),
         ("config", "config", true),
         ("propagation", "sampling", false),
         ("sampling", "propagation", true),
-        ("lib", "recorder", true),
+        ("lib", "pipeline", true),
     ];
     for (from, to, expected) in table {
         assert_eq!(may_know(from, to), *expected, "{from} -> {to}");

@@ -11,8 +11,9 @@ use sidespan_core::config::{self, Direction};
 use sidespan_core::context::Sampled;
 use sidespan_core::id::{Entropy, SpanId, TraceId};
 use sidespan_core::propagation::headers::{Header, HeaderEdit};
-use sidespan_core::sampling::keep::{self, Kept, Mark, Signal};
-use sidespan_core::sampling::limit::{Late, Limiter};
+use sidespan_core::random::SplitMix64;
+use sidespan_core::sampling::cap::{CapWindow, Late};
+use sidespan_core::sampling::late_keep::{self, Kept, Mark, Signal};
 use sidespan_core::sampling::outcome::{Outcome, ResponseFlags};
 use sidespan_core::sampling::rules::{Facts, Policy, Sampler, Workload};
 use sidespan_core::sampling::threshold::Threshold;
@@ -74,7 +75,7 @@ struct Pod {
     sampler: Sampler,
     ignores_parent: bool,
     /// By policy: errors, slow.
-    caps: Vec<[Option<Limiter<usize>>; 2]>,
+    caps: Vec<[Option<CapWindow<usize>>; 2]>,
     /// Envoy's shared data, by slot.
     marks: BTreeMap<u64, Vec<u8>>,
 }
@@ -112,7 +113,7 @@ struct Stream {
 
 struct Mesh {
     scenario: Scenario,
-    random: SplitMix,
+    random: Random,
     pods: Vec<Pod>,
     spans: Vec<Span>,
     request: u64,
@@ -145,14 +146,14 @@ impl Pod {
         .expect("valid");
         let workload = Workload { namespace: "shop", name: &service.to_string(), labels: &BTreeMap::new() };
         let sampler = Sampler::new(&config, &workload);
-        let limiter = |cap: Option<u32>| cap.map(|cap| Limiter::new(cap, 1 << 20));
+        let window = |cap: Option<u32>| cap.map(|cap| CapWindow::new(cap, 1 << 20));
         let caps = sampler.policies().map(|policy| {
-            [limiter(policy.errors.max_per_second), limiter(policy.slow.as_ref().and_then(|slow| slow.max_per_second))]
+            [window(policy.errors.max_per_second), window(policy.slow.as_ref().and_then(|slow| slow.max_per_second))]
         });
         Self { caps: caps.collect(), sampler, ignores_parent: parent == "ignore", marks: BTreeMap::new() }
     }
 
-    fn limiter(&mut self, policy: usize, cap: Option<Cap>) -> Option<&mut Limiter<usize>> {
+    fn window(&mut self, policy: usize, cap: Option<Cap>) -> Option<&mut CapWindow<usize>> {
         self.caps[policy][cap? as usize].as_mut()
     }
 }
@@ -162,7 +163,7 @@ impl Pod {
 impl Mesh {
     fn run(scenario: Scenario, requests: u64) -> Self {
         let pods = (0..CALLS.len()).map(|service| Pod::new(scenario, service)).collect();
-        let (random, spans) = (SplitMix(4), Vec::with_capacity(1_000_000));
+        let (random, spans) = (Random(SplitMix64::new(4)), Vec::with_capacity(1_000_000));
         let mut mesh = Self { scenario, random, pods, spans, request: 0, signals: 0, capped: 0, busiest: 0 };
         for request in 0..requests {
             mesh.request = request;
@@ -260,16 +261,16 @@ impl Mesh {
 
     fn close_windows(&mut self) {
         let Self { pods, spans, capped, busiest, .. } = self;
-        for limiter in pods.iter_mut().flat_map(|pod| &mut pod.caps).flatten().flatten() {
+        for window in pods.iter_mut().flat_map(|pod| &mut pod.caps).flatten().flatten() {
             let mut traces = Vec::new();
-            limiter.close(&mut |(span, threshold)| {
+            window.close(&mut |(span, threshold)| {
                 traces.push(spans[span].trace);
                 spans[span].exported = Some(threshold);
             });
             traces.sort_unstable();
             traces.dedup();
             *busiest = traces.len().max(*busiest);
-            *capped += limiter.take_capped();
+            *capped += window.take_capped();
         }
     }
 }
@@ -308,7 +309,7 @@ impl Mesh {
 
     /// Inbound, at the response headers.
     fn answer(&mut self, stream: &mut Stream, response: &mut Response) {
-        let bytes = self.pods[stream.pod].marks.get(&keep::slot(stream.head.randomness));
+        let bytes = self.pods[stream.pod].marks.get(&late_keep::slot(stream.head.randomness));
         let mark = bytes.and_then(|bytes| Mark::decode(bytes)).filter(|mark| mark.trace_id == stream.trace_id);
         stream.learn(mark.map(|mark| mark.kept));
         let Some(kept) = self.promise(stream, response, false) else { return };
@@ -320,9 +321,9 @@ impl Mesh {
     /// Outbound or gateway, at the response headers.
     fn hear(&mut self, stream: &mut Stream, response: &mut Response, attempts: u32) {
         let headers: Vec<_> = response.timing.iter().map(|value| Header::new("server-timing", value)).collect();
-        let kept = keep::find(&headers, stream.trace_id, stream.head.sampled == Sampled::Deny);
+        let kept = late_keep::find(&headers, stream.trace_id, stream.head.sampled == Sampled::Deny);
         let mut edits = Vec::new();
-        keep::strip(&headers, &mut edits);
+        late_keep::strip(&headers, &mut edits);
         for edit in edits {
             match edit {
                 HeaderEdit::Set(_, value) => response.timing = vec![value],
@@ -340,7 +341,7 @@ impl Mesh {
         let Some(kept) = self.promise(stream, response, ended).filter(|_| !stream.told) else { return };
         stream.told = true;
         let mark = Mark { trace_id: stream.trace_id, kept, time_ns: self.request * MILLISECOND };
-        let slot = self.pods[stream.pod].marks.entry(keep::slot(stream.head.randomness)).or_default();
+        let slot = self.pods[stream.pod].marks.entry(late_keep::slot(stream.head.randomness)).or_default();
         *slot = mark.replace(Mark::decode(slot)).0.encode().to_vec();
     }
 
@@ -350,7 +351,7 @@ impl Mesh {
         let failed = if ended { policy.errors.is_error(&outcome) } else { policy.errors.is_error_so_far(&outcome) };
         let verdict = revise(policy, &stream.head, failed, &outcome, stream.below);
         let caps = &self.pods[stream.pod].caps[stream.policy];
-        let last_tau = verdict.cap.and_then(|cap| caps[cap as usize].as_ref()).and_then(Limiter::last_tau);
+        let last_tau = verdict.cap.and_then(|cap| caps[cap as usize].as_ref()).and_then(CapWindow::last_tau);
         verdict.promise(stream.head.randomness, last_tau)
     }
 
@@ -369,11 +370,11 @@ impl Mesh {
         if !verdict.keep {
             return;
         }
-        match pods[stream.pod].limiter(stream.policy, verdict.cap) {
-            Some(limiter) => {
+        match pods[stream.pod].window(stream.policy, verdict.cap) {
+            Some(window) => {
                 let late =
                     Late { item: stream.span, bytes: 300, threshold: verdict.threshold, head: stream.head.threshold };
-                limiter.offer(stream.head.randomness, stream.trace_id, late, &mut |(span, threshold)| {
+                window.offer(stream.head.randomness, stream.trace_id, late, &mut |(span, threshold)| {
                     spans[span].exported = Some(threshold);
                 });
             }
@@ -601,18 +602,14 @@ fn signals_of_other_traces_change_nothing() {
     assert!(mesh.spans.len() > 100_000 && one_percent().spans.starts_with(&mesh.spans));
 }
 
-// === impl SplitMix ===
+// === impl Random ===
 
-/// SplitMix64.
-struct SplitMix(u64);
+/// The random numbers of a run.
+struct Random(SplitMix64);
 
-impl SplitMix {
+impl Random {
     fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0.next_u64()
     }
 
     fn chance(&mut self, probability: f64) -> bool {
@@ -620,7 +617,7 @@ impl SplitMix {
     }
 }
 
-impl Entropy for SplitMix {
+impl Entropy for Random {
     fn fill(&mut self, out: &mut [u8]) {
         for chunk in out.chunks_mut(8) {
             let bytes = self.next().to_le_bytes();

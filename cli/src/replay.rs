@@ -4,17 +4,18 @@ use crate::explain::{Case, Compiled, Decision, Extracted, Headers, Outcome, Resp
 use serde_json::Value;
 use sidespan_core::config::Direction;
 use sidespan_core::export::Stats;
-use sidespan_core::filter::{Finished, Marks, Plan, Stream, World, Written};
 use sidespan_core::id::{Entropy, TraceId};
 use sidespan_core::otlp::json::span_to_string;
 use sidespan_core::propagation;
 use sidespan_core::propagation::headers::{Header, HeaderEdit};
-use sidespan_core::sampling::keep::{Kept, Mark, Signal};
+use sidespan_core::sampling;
+use sidespan_core::sampling::late_keep::{Kept, Mark, Signal};
 use sidespan_core::sampling::threshold::Threshold;
-use sidespan_core::span::attributes::{Recorded, path};
+use sidespan_core::span::attributes::{Attributes, Recorded, path};
 use sidespan_core::span::{Environment, Identity};
+use sidespan_core::stream::{Finished, MarkWritten, Plan, Stream, StreamHost};
 use std::cell::RefCell;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Headers that carry a context, by name or by the beginning of it.
@@ -24,13 +25,18 @@ const TRACE_PREFIXES: [&str; 3] = ["x-b3-", "x-datadog-", "ot-tracer-"];
 
 /// The plan of the last node: lists of cases mostly share one.
 #[derive(Default)]
-pub struct Plans(RefCell<Option<(Value, Rc<Plan>)>>);
+pub struct Plans(RefCell<Option<(Value, Arc<Plan>)>>);
 
 /// Bytes from the operating system.
 struct SystemEntropy;
 
-/// A mark for whatever trace is asked for, if the case says so.
-struct CaseMarks(Option<TraceId>);
+/// The proxy of a case.
+struct CaseHost {
+    attributes: Recorded,
+    now_ns: u64,
+    /// The trace that has a mark.
+    marked: Option<TraceId>,
+}
 
 /// What the filter does with one case.
 ///
@@ -50,15 +56,9 @@ pub fn run_case(case: &Case, compiled: &Compiled) -> Result<Outcome, String> {
     let upstream = applied(&request, &edits);
     let response = response_headers(case, &answered, &stream);
     let attributes = attributes(&upstream, &response, &answered, now_ns);
-    let mut world = World {
-        attributes: &attributes,
-        marks: &mut CaseMarks(case.marked.then_some(trace_id)),
-        stats: &mut stats,
-        now_ns: &|| now_ns,
-        last_tau: &|_, _| None,
-    };
+    let host = CaseHost { attributes, now_ns, marked: case.marked.then_some(trace_id) };
     let response_edits = match answered.status {
-        Some(_) => stream.response_headers(&plan, &view(&response), false, &mut world),
+        Some(_) => stream.response_headers(&view(&response), false, &host, &mut stats),
         None => Vec::new(),
     };
     let extracted = stream.incoming().extracted.as_ref().map(extracted);
@@ -67,7 +67,7 @@ pub fn run_case(case: &Case, compiled: &Compiled) -> Result<Outcome, String> {
         Some(head) => (true, head.sampled.decision().unwrap_or_default()),
         None => (false, false),
     };
-    let finished = stream.finish(&plan, &mut world);
+    let finished = stream.finish(&host, &mut stats);
     Ok(Outcome {
         extracted,
         instruction,
@@ -81,11 +81,11 @@ pub fn run_case(case: &Case, compiled: &Compiled) -> Result<Outcome, String> {
 
 fn decision(head: bool, recorded: bool, finished: Option<&Finished>) -> Decision {
     let reason = match finished {
-        Some(finished) => finished.verdict.reason.as_str(),
+        Some(finished) => finished.decision.reason.as_str(),
         None if recorded => "none",
         None => "drop",
     };
-    let threshold = finished.and_then(|finished| finished.verdict.threshold);
+    let threshold = finished.and_then(|finished| finished.decision.threshold);
     Decision {
         head,
         keep: finished.is_some(),
@@ -95,7 +95,8 @@ fn decision(head: bool, recorded: bool, finished: Option<&Finished>) -> Decision
 }
 
 fn span(finished: &Finished) -> Result<Value, String> {
-    let trace_state = Finished::exported_trace_state(&finished.trace_state, finished.verdict.threshold);
+    let mut trace_state = finished.trace_state.clone();
+    sampling::set_threshold(&mut trace_state, finished.decision.threshold);
     let text = span_to_string(&finished.span, trace_state.as_bytes());
     serde_json::from_str(&text).map_err(|error| error.to_string())
 }
@@ -217,15 +218,15 @@ fn set(edits: &[HeaderEdit]) -> Vec<(String, String)> {
 // === impl Plans ===
 
 impl Plans {
-    fn get(&self, case: &Case, compiled: &Compiled) -> Rc<Plan> {
+    fn get(&self, case: &Case, compiled: &Compiled) -> Arc<Plan> {
         let mut last = self.0.borrow_mut();
         if let Some((_, plan)) = last.as_ref().filter(|(node, _)| *node == case.node) {
-            return Rc::clone(plan);
+            return Arc::clone(plan);
         }
         let environment = Environment::new();
         let identity = Identity::detect(&node_attributes(&case.node), &environment, &compiled.config);
-        let plan = Rc::new(Plan::new(compiled.config.clone(), &environment, identity));
-        *last = Some((case.node.clone(), Rc::clone(&plan)));
+        let plan = Arc::new(Plan::new(compiled.config.clone(), &environment, identity));
+        *last = Some((case.node.clone(), Arc::clone(&plan)));
         plan
     }
 }
@@ -241,14 +242,22 @@ impl Entropy for SystemEntropy {
     }
 }
 
-// === impl CaseMarks ===
+// === impl CaseHost ===
 
-impl Marks for CaseMarks {
-    fn read(&mut self, _: u64) -> Option<Mark> {
-        self.0.map(|trace_id| Mark { trace_id, kept: Kept::At(Threshold::ALWAYS), time_ns: u64::MAX })
+impl StreamHost for CaseHost {
+    fn attributes(&self) -> &dyn Attributes {
+        &self.attributes
     }
 
-    fn write(&mut self, _: u64, _: Mark) -> Written {
-        Written::Stored
+    fn now_ns(&self) -> u64 {
+        self.now_ns
+    }
+
+    fn read_mark(&self, _: u64) -> Option<Mark> {
+        self.marked.map(|trace_id| Mark { trace_id, kept: Kept::At(Threshold::ALWAYS), time_ns: u64::MAX })
+    }
+
+    fn write_mark(&self, _: u64, _: Mark) -> MarkWritten {
+        MarkWritten::Stored
     }
 }

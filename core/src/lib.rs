@@ -13,7 +13,7 @@
 //!                                                        sampling::decide        is it kept by the rate, or by its caller?
 //!  changed headers ◀──────── stream: apply ◀──────────── propagation::edits      what is the next hop told?
 //!        ⋮
-//!  response headers ───────▶ stream ───────────────────▶ sampling::keep          was an error kept below, or is this one?
+//!  response headers ───────▶ stream ───────────────────▶ sampling::late_keep          was an error kept below, or is this one?
 //!  keep signal ◀──────────── stream: apply ◀────────────   towards the caller
 //!  mark in shared data ◀───▶ shared ◀──────────────────▶   towards the other listener of this pod
 //!        ⋮
@@ -59,10 +59,12 @@
 pub mod config;
 pub mod context;
 pub mod export;
-pub mod filter;
 pub mod id;
 pub mod otlp;
+pub mod pipeline;
 pub mod propagation;
-pub mod recorder;
+pub mod random;
 pub mod sampling;
 pub mod span;
+pub mod stream;
+pub mod tracer;

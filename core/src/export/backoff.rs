@@ -1,45 +1,21 @@
 //! When to try again: exponential backoff with full jitter, and what a receiver asks for.
 //!
-//! The backoff belongs to the receiver, not to a batch: while it is down, one batch knocks and the others wait.
+//! The backoff belongs to the receiver, not to a batch: while the receiver is down, one batch is tried and the others wait.
 
 use crate::config;
-
-/// A small deterministic generator (SplitMix64). Good enough to spread retries and to name export calls; nothing else.
-#[derive(Clone, Debug)]
-pub(super) struct Jitter(u64);
+use crate::random::SplitMix64;
 
 /// Whether calls may be made.
 #[derive(Clone, Debug)]
 pub(super) struct Backoff {
     initial_ns: u64,
     max_ns: u64,
-    /// Failures in a row; 0 when the receiver is well.
+    /// Failures in a row; 0 while calls succeed.
     failures: u32,
     /// No call before this.
     until_ns: u64,
     /// Grows with each failure that counted: calls that were under way together are one failure.
     generation: u32,
-}
-
-// === impl Jitter ===
-
-impl Jitter {
-    pub(super) fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// Uniform in `0..=max`.
-    fn up_to(&mut self, max: u64) -> u64 {
-        let range = u128::from(max).saturating_add(1);
-        (u128::from(self.next()).saturating_mul(range) >> 64) as u64
-    }
 }
 
 // === impl Backoff ===
@@ -50,7 +26,7 @@ impl Backoff {
         Self { initial_ns, max_ns: retry.max.as_nanos().max(initial_ns), failures: 0, until_ns: 0, generation: 0 }
     }
 
-    /// How many calls may be under way: all, one that knocks, or none.
+    /// How many calls may be under way: all, one as a trial, or none.
     pub(super) fn limit(&self, now_ns: u64, all: usize) -> usize {
         match self.failures {
             0 => all,
@@ -81,15 +57,15 @@ impl Backoff {
         generation: u32,
         steps: u32,
         asked_ns: Option<u64>,
-        jitter: &mut Jitter,
+        random: &mut SplitMix64,
     ) {
         let first = generation == self.generation;
         if first {
             self.generation = self.generation.wrapping_add(1);
-            self.until_ns = now_ns.saturating_add(jitter.up_to(self.ceiling()));
+            self.until_ns = now_ns.saturating_add(random.up_to(self.ceiling()));
         }
         if let Some(asked) = asked_ns {
-            let until = now_ns.saturating_add(asked).saturating_add(jitter.up_to(self.initial_ns));
+            let until = now_ns.saturating_add(asked).saturating_add(random.up_to(self.initial_ns));
             self.until_ns = if first { until } else { self.until_ns.max(until) };
         }
         if first || self.failures == 0 {
@@ -122,7 +98,7 @@ mod tests {
             let waits: Vec<u64> = (0..200)
                 .map(|seed| {
                     let mut backoff = Backoff { failures, ..backoff() };
-                    backoff.failed(5 * S, 0, 1, None, &mut Jitter::new(seed));
+                    backoff.failed(5 * S, 0, 1, None, &mut SplitMix64::new(seed));
                     backoff.closed_until().expect("closed") - 5 * S
                 })
                 .collect();
@@ -135,18 +111,18 @@ mod tests {
     #[test]
     fn calls_that_fail_together_are_one_failure() {
         let mut backoff = backoff();
-        let mut jitter = Jitter::new(1);
-        (0..4).for_each(|_| backoff.failed(0, 0, 1, None, &mut jitter));
+        let mut random = SplitMix64::new(1);
+        (0..4).for_each(|_| backoff.failed(0, 0, 1, None, &mut random));
         assert_eq!(backoff.failures, 1);
-        backoff.failed(0, backoff.generation(), 1, None, &mut jitter);
+        backoff.failed(0, backoff.generation(), 1, None, &mut random);
         assert_eq!(backoff.failures, 2);
     }
 
     #[test]
     fn what_the_receiver_asks_for_is_the_least() {
         let mut backoff = backoff();
-        let mut jitter = Jitter::new(1);
-        backoff.failed(S, 0, 1, Some(7 * S), &mut jitter);
+        let mut random = SplitMix64::new(1);
+        backoff.failed(S, 0, 1, Some(7 * S), &mut random);
         let until = backoff.closed_until().expect("closed");
         assert!((8 * S..=9 * S).contains(&until));
         assert_eq!((backoff.limit(until - 1, 4), backoff.limit(until, 4)), (0, 1));

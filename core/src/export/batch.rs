@@ -8,7 +8,7 @@ use super::stats::{Counter, Gauge, Stats};
 use crate::otlp::{Encoder, Envelope};
 use std::collections::VecDeque;
 
-/// What a span is worth when there is no room for all: plain spans go before marked ones, those before errors.
+/// Which spans are dropped first when there is no room for all: plain ones, then marked ones, then errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Class {
     /// Sampled by the head or the parent, or slow.
@@ -40,7 +40,7 @@ struct Section {
     ends: Vec<u32>,
 }
 
-/// All that waits, and the size of what is under way.
+/// All spans that wait, and the size of those under way.
 #[derive(Debug)]
 pub(super) struct Queue {
     open: Batch,
@@ -48,10 +48,10 @@ pub(super) struct Queue {
     /// Size of all spans here and under way.
     bytes: usize,
     spans: u64,
-    limits: Limits,
+    limits: QueueLimits,
 }
 
-/// What became of a span that was pushed.
+/// The result of a push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Taken {
     /// A batch is complete.
@@ -62,8 +62,8 @@ pub(super) struct Taken {
 
 /// The bounds of a [`Queue`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Limits {
-    /// All of it.
+pub(super) struct QueueLimits {
+    /// Bytes of the whole queue.
     pub(super) queue_bytes: usize,
     /// Spans of a batch before it is framed. A larger span travels alone.
     pub(super) batch_bytes: usize,
@@ -71,7 +71,7 @@ pub(super) struct Limits {
     pub(super) batch_spans: usize,
     /// A larger span does not travel at all.
     pub(super) span_bytes: usize,
-    /// How long the first span of a batch waits for company.
+    /// How long the first span of a batch waits for others.
     pub(super) delay_ns: u64,
 }
 
@@ -150,7 +150,7 @@ impl Batch {
 // === impl Queue ===
 
 impl Queue {
-    pub(super) fn new(limits: Limits) -> Self {
+    pub(super) fn new(limits: QueueLimits) -> Self {
         Self { open: Batch::default(), waiting: VecDeque::new(), bytes: 0, spans: 0, limits }
     }
 
@@ -182,7 +182,7 @@ impl Queue {
         if full {
             self.close(now_ns);
         }
-        self.show(stats);
+        self.update_gauges(stats);
         Taken { full: full || overflows, overflowed }
     }
 
@@ -201,8 +201,8 @@ impl Queue {
 
     /// Forgets a batch that was under way: its spans were counted by the caller.
     pub(super) fn release(&mut self, batch: &Batch, stats: &mut Stats) {
-        self.forget(batch.size(), batch.spans());
-        self.show(stats);
+        self.uncount(batch.size(), batch.spans());
+        self.update_gauges(stats);
     }
 
     /// Drops what waited for longer than `max_age_ns`; 0 means that age does not matter. Returns the number of spans.
@@ -225,8 +225,8 @@ impl Queue {
             }
             !expired
         });
-        self.forget(bytes, spans);
-        self.show(stats);
+        self.uncount(bytes, spans);
+        self.update_gauges(stats);
         stats.add(Counter::DroppedRetryExhausted, spans as u64);
         spans as u64
     }
@@ -330,12 +330,12 @@ impl Queue {
         self.waiting.iter().fold(self.open.size_of(class), |sum, batch| sum.saturating_add(batch.size_of(class)))
     }
 
-    fn forget(&mut self, bytes: usize, spans: usize) {
+    fn uncount(&mut self, bytes: usize, spans: usize) {
         self.bytes = self.bytes.saturating_sub(bytes);
         self.spans = self.spans.saturating_sub(spans as u64);
     }
 
-    fn show(&self, stats: &mut Stats) {
+    fn update_gauges(&self, stats: &mut Stats) {
         stats.set(Gauge::QueueBytes, self.bytes as u64);
         stats.set(Gauge::QueueSpans, self.spans);
     }

@@ -1,7 +1,7 @@
 //! What leaves and when: spans in, export calls out, every span accounted for.
 //!
-//! The [`Exporter`] does nothing by itself. The host pushes sealed spans, polls it on each tick (and after each reply) for calls
-//! to make, and tells it what became of them:
+//! The [`Exporter`] does nothing by itself. Its owner pushes encoded spans, polls it on each tick (and after each
+//! reply) for calls to make, and reports their results:
 //!
 //! ```text
 //! push ──▶ open batch ──(count, bytes, delay)──▶ waiting ──poll──▶ under way ──dispatched, reply──▶ exported
@@ -20,27 +20,29 @@
 mod backoff;
 mod batch;
 mod events;
+mod receiver;
 pub mod stats;
-mod target;
+mod telemetry;
 #[cfg(test)]
 #[allow(clippy::arithmetic_side_effects, reason = "an overflow fails the test, as it should")]
 mod tests;
 
 pub use self::batch::Class;
 pub use self::events::Event;
-pub use self::stats::{Counter, Gauge, Histogram, Stats};
-pub use self::target::{USER_AGENT, is_telemetry};
+pub use self::stats::{Counter, Gauge, Histogram, MetricKind, Stats};
+pub use self::telemetry::is_telemetry;
 pub use crate::otlp::reply::Reply;
 
-use self::backoff::{Backoff, Jitter};
-use self::batch::{Batch, Limits, Queue};
+use self::backoff::Backoff;
+use self::batch::{Batch, Queue, QueueLimits};
 use self::events::Events;
-use self::target::Target;
+use self::receiver::Receiver;
 use crate::config::{self, Compression};
 use crate::otlp::reply::{self, Failure, Verdict};
-use crate::otlp::{Encoder, Encoding, Envelope, SCOPE_VERSION, gzip};
+use crate::otlp::{Encoder, Envelope, SCOPE_VERSION, gzip};
+use crate::random::SplitMix64;
 use crate::span::{Attribute, Span};
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// Calls under way at once.
 pub const MAX_CALLS: usize = 4;
@@ -61,14 +63,14 @@ pub type Compress<'a> = &'a mut dyn FnMut(&[u8]) -> Option<Vec<u8>>;
 
 /// An export call to make.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Send {
+pub struct ExportCall {
     /// To be given to [`Exporter::dispatched`].
     pub id: u64,
     /// The Envoy cluster.
-    pub cluster: Rc<str>,
+    pub cluster: Arc<str>,
     /// Pseudo-headers first.
     pub headers: Vec<(String, String)>,
-    /// The request.
+    /// The request body.
     pub body: Vec<u8>,
     /// Never zero.
     pub timeout_ms: u32,
@@ -85,24 +87,24 @@ pub enum DispatchError {
     Other(u32),
 }
 
-/// What [`Exporter::push`] asks for.
+/// The result of [`Exporter::push`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pushed {
     /// A batch is full: do not wait for the ordinary tick.
     pub flush_soon: bool,
 }
 
-/// Spans on their way to one receiver. One per root context, that is per worker and direction.
+/// Spans on their way to one receiver.
 #[derive(Debug)]
 pub struct Exporter {
-    target: Target,
+    receiver: Receiver,
     encoder: Encoder,
     envelope: Envelope,
     queue: Queue,
-    calls: Vec<Call>,
+    calls: Vec<CallUnderWay>,
     next_id: u64,
     backoff: Backoff,
-    jitter: Jitter,
+    random: SplitMix64,
     max_elapsed_ns: u64,
     failures_in_a_row: u32,
     deadline_ns: Option<u64>,
@@ -112,9 +114,9 @@ pub struct Exporter {
 
 /// A call that was polled and is not answered.
 #[derive(Debug)]
-struct Call {
+struct CallUnderWay {
     id: u64,
-    /// What Envoy calls it; `None` until [`Exporter::dispatched`].
+    /// The host's number for it; `None` until [`Exporter::dispatched`].
     token: Option<u32>,
     batch: Batch,
     sent_ns: u64,
@@ -126,9 +128,9 @@ struct Call {
 impl Exporter {
     /// `None` if `config` names no receiver. `seed` spreads retries; any random number.
     pub fn new(config: &config::Exporter, resource: &[Attribute], seed: u64) -> Option<Self> {
-        let target = Target::new(config)?;
+        let receiver = Receiver::new(config)?;
         let queue_bytes = usize::try_from(config.queue.max_bytes.0).unwrap_or(usize::MAX);
-        let limits = Limits {
+        let limits = QueueLimits {
             queue_bytes,
             // A small queue still holds some batches: those under way and those that collect.
             batch_bytes: BATCH_BYTES.min(queue_bytes / 4),
@@ -137,35 +139,25 @@ impl Exporter {
             delay_ns: config.batch.delay.as_nanos(),
         };
         Some(Self {
-            encoder: Encoder::new(target.encoding, resource),
-            envelope: Envelope::new(target.encoding, resource, SCOPE_VERSION),
+            encoder: Encoder::new(receiver.encoding, resource),
+            envelope: Envelope::new(receiver.encoding, resource, SCOPE_VERSION),
             queue: Queue::new(limits),
             calls: Vec::with_capacity(MAX_CALLS),
             next_id: 0,
             backoff: Backoff::new(&config.retry),
-            jitter: Jitter::new(seed),
+            random: SplitMix64::new(seed),
             max_elapsed_ns: config.retry.max_elapsed.as_nanos(),
             failures_in_a_row: 0,
             deadline_ns: None,
             stats: Stats::new(),
-            events: Events::new(&target.cluster),
-            target,
+            events: Events::new(&receiver.cluster),
+            receiver,
         })
-    }
-
-    /// How spans are written.
-    pub fn encoding(&self) -> Encoding {
-        self.target.encoding
-    }
-
-    /// What writes them, for rooms that encode on their own.
-    pub fn encoder(&self) -> &Encoder {
-        &self.encoder
     }
 
     /// The Envoy cluster that calls go to.
     pub fn cluster(&self) -> &str {
-        &self.target.cluster
+        &self.receiver.cluster
     }
 
     /// Appends everything of `span` but its trace state: a body for [`Self::push`], now or later.
@@ -185,7 +177,7 @@ impl Exporter {
 
     /// The next call to make. To be called until `None`, on each tick and after each reply; each call must be reported to
     /// [`Self::dispatched`].
-    pub fn poll(&mut self, now_ns: u64, compress: Compress<'_>) -> Option<Send> {
+    pub fn poll(&mut self, now_ns: u64, compress: Compress<'_>) -> Option<ExportCall> {
         self.give_up_lost_calls(now_ns);
         if self.queue.expire(now_ns, self.max_elapsed_ns, &mut self.stats) == 0 {
             self.notice_room();
@@ -197,7 +189,7 @@ impl Exporter {
         Some(self.send(batch, now_ns, compress))
     }
 
-    /// What became of a [`Send`]: the host's token, or why there is none.
+    /// The result of an [`ExportCall`]: the host's token, or why there is none.
     pub fn dispatched(&mut self, id: u64, result: Result<u32, DispatchError>, now_ns: u64) {
         let Some(index) = self.calls.iter().position(|call| call.id == id) else { return };
         let failure = match result {
@@ -215,15 +207,18 @@ impl Exporter {
         self.fail(call, (failure.0, true), None, &failure.1, now_ns);
     }
 
-    /// The answer to a call. False if `token` is not one of ours (any more): such an answer is ignored (trap 48).
+    /// The answer to a call. False if `token` is not one of ours (any more): such an answer is ignored.
     pub fn reply(&mut self, token: u32, reply: &Reply<'_>, now_ns: u64) -> bool {
         let Some(index) = self.calls.iter().position(|call| call.token == Some(token)) else { return false };
         let call = self.remove_call(index);
         let elapsed_ms = now_ns.saturating_sub(call.sent_ns) / MILLISECOND_NS;
         self.stats.record(Histogram::ExportMs, elapsed_ms);
         let now_s = now_ns / 1_000_000_000;
-        let verdict =
-            if self.target.grpc { reply::grpc(reply, now_s) } else { reply::http(self.target.encoding, reply, now_s) };
+        let verdict = if self.receiver.grpc {
+            reply::grpc(reply, now_s)
+        } else {
+            reply::http(self.receiver.encoding, reply, now_s)
+        };
         match verdict {
             Verdict::Accepted { rejected, message } => self.succeed(&call, rejected, &message, now_ns),
             Verdict::Failed { failure, retryable, wait_ns, message } => {
@@ -257,7 +252,7 @@ impl Exporter {
         self.queue.spans() == 0 && self.calls.is_empty()
     }
 
-    /// The end: what is left is dropped and counted. Answers that still come are not ours any more.
+    /// The end: all spans that are left are dropped and counted. Later answers are ignored.
     pub fn abandon(&mut self) {
         let mut left = self.queue.clear(&mut self.stats);
         for call in std::mem::take(&mut self.calls) {
@@ -265,10 +260,10 @@ impl Exporter {
             self.queue.release(&call.batch, &mut self.stats);
         }
         self.stats.add(Counter::DroppedAbandoned, left);
-        self.show_calls();
+        self.update_calls();
     }
 
-    /// The counters, also for rooms that have none of their own.
+    /// The counters.
     pub fn stats(&mut self) -> &mut Stats {
         &mut self.stats
     }
@@ -293,22 +288,34 @@ impl Exporter {
         !over && self.calls.len() < self.backoff.limit(now_ns, MAX_CALLS)
     }
 
-    fn send(&mut self, mut batch: Batch, now_ns: u64, compress: Compress<'_>) -> Send {
+    fn send(&mut self, mut batch: Batch, now_ns: u64, compress: Compress<'_>) -> ExportCall {
         let spans = batch.spans() as u64;
         if batch.attempts > 0 {
             self.stats.add(Counter::SpansRetried, spans);
         }
         batch.attempts = batch.attempts.saturating_add(1);
         let (body, compression) = self.body(&batch, now_ns, compress);
-        let headers = self.target.headers(&mut self.jitter, compression);
+        let headers = self.receiver.headers(&mut self.random, compression);
         self.stats.count(Counter::Calls);
         self.stats.add(Counter::BytesSent, body.len() as u64);
         self.stats.record(Histogram::BatchSpans, spans);
         self.next_id = self.next_id.wrapping_add(1);
         let id = self.next_id;
-        self.calls.push(Call { id, token: None, batch, sent_ns: now_ns, generation: self.backoff.generation() });
-        self.show_calls();
-        Send { id, cluster: Rc::clone(&self.target.cluster), headers, body, timeout_ms: self.target.timeout_ms }
+        self.calls.push(CallUnderWay {
+            id,
+            token: None,
+            batch,
+            sent_ns: now_ns,
+            generation: self.backoff.generation(),
+        });
+        self.update_calls();
+        ExportCall {
+            id,
+            cluster: Arc::clone(&self.receiver.cluster),
+            headers,
+            body,
+            timeout_ms: self.receiver.timeout_ms,
+        }
     }
 
     /// The request, compressed if that is asked for and works, and the name of the compression.
@@ -316,7 +323,7 @@ impl Exporter {
         let mut plain = Vec::new();
         batch.frame(&self.envelope, &mut plain);
         self.stats.add(Counter::BytesEncoded, plain.len() as u64);
-        let (message, compression) = match self.target.compression {
+        let (message, compression) = match self.receiver.compression {
             Compression::None => (plain, None),
             Compression::Deflate => match compress(&plain) {
                 Some(zlib) => (zlib, Some("deflate")),
@@ -327,7 +334,7 @@ impl Exporter {
                 None => (self.uncompressed(plain, now_ns), None),
             },
         };
-        if self.target.grpc {
+        if self.receiver.grpc {
             (grpc_frame(&message, compression.is_some()), compression)
         } else {
             (message, compression)
@@ -340,7 +347,7 @@ impl Exporter {
         plain
     }
 
-    fn succeed(&mut self, call: &Call, rejected: u64, message: &str, now_ns: u64) {
+    fn succeed(&mut self, call: &CallUnderWay, rejected: u64, message: &str, now_ns: u64) {
         let spans = call.batch.spans() as u64;
         let rejected = rejected.min(spans);
         self.stats.count(Counter::CallsSuccess);
@@ -359,7 +366,7 @@ impl Exporter {
 
     fn fail(
         &mut self,
-        call: Call,
+        call: CallUnderWay,
         (failure, retryable): (Failure, bool),
         wait_ns: Option<u64>,
         message: &str,
@@ -371,7 +378,7 @@ impl Exporter {
         if retryable {
             // An unknown cluster will not appear soon: back off twice as fast.
             let steps = if failure == Failure::UnknownCluster { 2 } else { 1 };
-            self.backoff.failed(now_ns, call.generation, steps, wait_ns, &mut self.jitter);
+            self.backoff.failed(now_ns, call.generation, steps, wait_ns, &mut self.random);
         } else {
             // The receiver is there: it is what was sent that it does not want.
             self.backoff.succeeded();
@@ -391,7 +398,7 @@ impl Exporter {
         self.events.failed((failure, retryable), message, self.failures_in_a_row, lost, now_ns);
     }
 
-    /// Envoy answers or fails every call; this is for the day when it does not.
+    /// Envoy answers or fails every call. If it ever does not, the spans must not be stuck.
     fn give_up_lost_calls(&mut self, now_ns: u64) {
         while let Some(index) = self.calls.iter().position(|call| now_ns >= self.lost_at(call)) {
             let call = self.remove_call(index);
@@ -399,19 +406,19 @@ impl Exporter {
         }
     }
 
-    fn lost_at(&self, call: &Call) -> u64 {
-        let timeout = u64::from(self.target.timeout_ms).saturating_mul(MILLISECOND_NS);
+    fn lost_at(&self, call: &CallUnderWay) -> u64 {
+        let timeout = u64::from(self.receiver.timeout_ms).saturating_mul(MILLISECOND_NS);
         call.sent_ns.saturating_add(timeout).saturating_add(GRACE_NS)
     }
 
     /// `index` must be one of `calls`.
-    fn remove_call(&mut self, index: usize) -> Call {
+    fn remove_call(&mut self, index: usize) -> CallUnderWay {
         let call = self.calls.swap_remove(index);
-        self.show_calls();
+        self.update_calls();
         call
     }
 
-    fn show_calls(&mut self) {
+    fn update_calls(&mut self) {
         self.stats.set(Gauge::CallsUnderWay, self.calls.len() as u64);
     }
 

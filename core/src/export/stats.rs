@@ -1,9 +1,9 @@
 //! Every counter, gauge and histogram in one table.
 //!
 //! Names are plain `a_b_c`: Istio's tag expressions run over the names of all statistics and would cut pieces out of names
-//! with dots, `_rq_`, `cache.` or `component.` (host-facts F.4). Envoy shows them as `wasmcustom.<name>`, Prometheus as `<name>`.
+//! with dots, `_rq_`, `cache.` or `component.`. Envoy shows them as `wasmcustom.<name>`, Prometheus as `<name>`.
 //!
-//! Counting is an addition in an array. The host reads differences on a tick, so that a request costs no metric call.
+//! Counting is an addition in an array. Differences are reported to the host on a tick, so that a request costs no metric call.
 
 macro_rules! table {
     ($(#[$doc:meta])* $name:ident { $($(#[$help:meta])* $variant:ident = $text:literal,)* }) => {
@@ -24,7 +24,7 @@ macro_rules! table {
 }
 
 table! {
-    /// Things that only grow.
+    /// Values that only grow.
     Counter {
         /// Requests seen by an inbound listener.
         RequestsInbound = "sidespan_requests_inbound_total",
@@ -132,7 +132,7 @@ table! {
 }
 
 table! {
-    /// Things that rise and fall. Workers share a metric, so each adds its own differences.
+    /// Values that rise and fall. Workers share a metric, so each adds its own differences.
     Gauge {
         /// Bytes of spans that wait or are under way.
         QueueBytes = "sidespan_queue_bytes",
@@ -144,7 +144,7 @@ table! {
 }
 
 table! {
-    /// Things of which the distribution matters.
+    /// Values of which the distribution matters.
     Histogram {
         /// Milliseconds from a call to its answer.
         ExportMs = "sidespan_export_ms",
@@ -153,11 +153,22 @@ table! {
     }
 }
 
-/// Samples kept between two flushes; calls are few, so more means that nobody flushes.
+/// What a metric of the host does with its values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricKind {
+    /// [`Counter`].
+    Counter,
+    /// [`Gauge`].
+    Gauge,
+    /// [`Histogram`].
+    Histogram,
+}
+
+/// Samples kept between two reports. Calls are few, so more samples mean that nothing is reported.
 const MAX_SAMPLES: usize = 256;
 
-/// What happened, and how much of it the host already knows.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// The values of one worker, and which part of them the host has been told.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stats {
     counters: Vec<Pair<u64>>,
     gauges: Vec<Pair<i64>>,
@@ -172,6 +183,12 @@ struct Pair<T> {
 }
 
 // === impl Stats ===
+
+impl Default for Stats {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 impl Stats {
     /// All zero.
@@ -224,7 +241,7 @@ impl Stats {
             .fold(0, |sum, counter| sum.saturating_add(self.get(*counter)))
     }
 
-    /// What was counted since the last call; never zero, because Envoy refuses to add zero to a counter (trap 49).
+    /// What was counted since the last call; never zero, because Envoy refuses to add zero to a counter.
     pub fn take_counters(&mut self) -> impl Iterator<Item = (Counter, u64)> {
         Counter::ALL.iter().copied().zip(&mut self.counters).filter_map(|(counter, pair)| {
             let delta = pair.now.saturating_sub(std::mem::replace(&mut pair.flushed, pair.now));

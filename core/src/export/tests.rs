@@ -1,6 +1,7 @@
 //! A scripted collector drives an exporter step by step, in a time of its own. After every step the account is checked: each
 //! span that was kept is exported, dropped for a counted reason, or still here.
 
+use super::telemetry::USER_AGENT;
 use super::*;
 use crate::config::{Batch, Bytes, Duration, Otlp, Protocol, Queue, Retry, Zipkin};
 use crate::id::SpanId;
@@ -20,7 +21,7 @@ struct World {
     now: u64,
     next_span: u64,
     next_token: u32,
-    under_way: Vec<(u32, Send)>,
+    under_way: Vec<(u32, ExportCall)>,
     /// How often each span arrived at the collector and was taken.
     taken: BTreeMap<u64, u32>,
     log: Vec<Event>,
@@ -66,7 +67,7 @@ impl World {
         self.tick_with(|_| Ok(()))
     }
 
-    fn tick_with(&mut self, envoy: impl Fn(&Send) -> Result<(), DispatchError>) -> usize {
+    fn tick_with(&mut self, envoy: impl Fn(&ExportCall) -> Result<(), DispatchError>) -> usize {
         let mut calls = 0;
         while let Some(send) = self.exporter.poll(self.now, &mut |_| None) {
             calls += 1;
@@ -150,7 +151,7 @@ fn spans_of(body: &[u8]) -> Vec<u64> {
     ids
 }
 
-fn header<'a>(send: &'a Send, name: &str) -> Option<&'a str> {
+fn header<'a>(send: &'a ExportCall, name: &str) -> Option<&'a str> {
     let mut all = send.headers.iter().filter(|(known, _)| known == name);
     let value = all.next().map(|(_, value)| value.as_str());
     assert!(all.next().is_none(), "{name} appears once");
@@ -551,15 +552,16 @@ fn clusters_and_authorities_follow_from_what_is_configured() {
     for (service, cluster, authority, name, expected) in table {
         let own = |text: &Option<&str>| text.map(str::to_owned);
         let otlp = Otlp { service: own(service), cluster: own(cluster), authority: own(authority), ..Otlp::default() };
-        let target = Target::new(&config::Exporter { otlp: Some(otlp), ..config::Exporter::default() }).expect("named");
+        let target =
+            Receiver::new(&config::Exporter { otlp: Some(otlp), ..config::Exporter::default() }).expect("named");
         assert_eq!(&*target.cluster, *name);
-        let headers = target.headers(&mut Jitter::new(1), None);
+        let headers = target.headers(&mut SplitMix64::new(1), None);
         let authority = headers.iter().find(|(name, _)| name == ":authority").map(|(_, value)| value.as_str());
         assert_eq!(authority, Some(*expected));
     }
-    assert_eq!(Target::new(&config::Exporter::default()), None);
+    assert_eq!(Receiver::new(&config::Exporter::default()), None);
     let nameless = config::Exporter { otlp: Some(Otlp::default()), ..config::Exporter::default() };
-    assert_eq!(Target::new(&nameless), None);
+    assert_eq!(Receiver::new(&nameless), None);
 }
 
 #[test]

@@ -5,8 +5,8 @@
 //! exported iff R ≥ T, T being the smallest threshold of its strata, the head's among them. So the exported span's
 //! `ot=th:T` is its true inclusion probability, and counts made from spans stay exact although errors are over-sampled.
 
-pub mod keep;
-pub mod limit;
+pub mod cap;
+pub mod late_keep;
 pub mod outcome;
 pub mod rules;
 pub mod threshold;
@@ -14,12 +14,13 @@ pub mod threshold;
 use crate::config::Parent;
 use crate::context::Sampled;
 use crate::id::TraceId;
-use crate::sampling::keep::Kept;
+use crate::propagation::TraceState;
+use crate::sampling::late_keep::Kept;
 use crate::sampling::outcome::Outcome;
 use crate::sampling::rules::Policy;
 use crate::sampling::threshold::{OtelState, Threshold};
 
-/// What came in, of which sampling is concerned.
+/// The part of the caller's context that sampling depends on.
 #[derive(Clone, Copy, Debug)]
 pub struct ParentState<'a> {
     /// The caller's state.
@@ -37,7 +38,7 @@ pub struct Head {
     pub threshold: HeadThreshold,
     /// R: `rv` if the trace has one, else the last 56 bits of its id.
     pub randomness: u64,
-    /// What is to happen to the `ot` member of `tracestate`.
+    /// How the `ot` member of `tracestate` changes.
     pub ot: OtChange,
     /// `Head` or `Parent`; `Debug` if the caller asked for it.
     pub reason: Reason,
@@ -54,14 +55,14 @@ pub enum HeadThreshold {
     Never,
 }
 
-/// What is to happen to the `ot` member of `tracestate`.
+/// How the `ot` member of `tracestate` changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OtChange {
-    /// Stays as it came.
+    /// Unchanged.
     Keep,
     /// Gets this value.
     Set(Vec<u8>),
-    /// Goes.
+    /// Removed.
     Remove,
 }
 
@@ -82,10 +83,10 @@ pub enum Reason {
     Debug,
 }
 
-/// The decision at the end.
+/// The decision at the end of the request (or so far, with what is known so far).
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Verdict {
-    /// Whether the span is exported (a cap may still take it).
+pub struct FinalDecision {
+    /// Whether the span is kept. A cap may still remove it.
     pub keep: bool,
     /// Its stratum.
     pub reason: Reason,
@@ -109,7 +110,7 @@ pub enum Cap {
 // === impl Reason ===
 
 impl Reason {
-    /// The word on the span.
+    /// The value of the span's attribute.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Head => "head",
@@ -122,9 +123,32 @@ impl Reason {
     }
 }
 
-// === impl Verdict ===
+// === impl OtChange ===
 
-impl Verdict {
+impl OtChange {
+    /// Makes the change.
+    pub fn apply(&self, trace_state: &mut TraceState) {
+        match self {
+            Self::Keep => {}
+            Self::Set(value) => {
+                trace_state.set("ot", value);
+            }
+            Self::Remove => {
+                trace_state.remove("ot");
+            }
+        }
+    }
+}
+
+/// Gives the `ot` member another threshold; `None` removes the threshold.
+pub fn set_threshold(trace_state: &mut TraceState, threshold: Option<Threshold>) {
+    let change = ot_change(&OtelState::parse(trace_state.get("ot").unwrap_or_default()), threshold);
+    change.apply(trace_state);
+}
+
+// === impl FinalDecision ===
+
+impl FinalDecision {
     /// What our callers may count on, in a signal or a mark: that this span is kept late, with which threshold. `last_tau` is
     /// τ of its cap's last window. `None`: nothing to tell.
     ///
@@ -198,7 +222,7 @@ fn ot_change(ot: &OtelState<'_>, threshold: Option<Threshold>) -> OtChange {
 }
 
 /// Decides at the end (or so far, with an outcome so far): `below` is what is known of errors kept below this request.
-pub fn revise(policy: &Policy, head: &Head, failed: bool, outcome: &Outcome, below: Option<Kept>) -> Verdict {
+pub fn revise(policy: &Policy, head: &Head, failed: bool, outcome: &Outcome, below: Option<Kept>) -> FinalDecision {
     let slow = policy.slow.as_ref().filter(|slow| slow.is_slow(outcome));
     let strata = [
         (Reason::Error, policy.errors.threshold.filter(|_| failed).map(Kept::At), Cap::Errors),
@@ -213,7 +237,7 @@ pub fn revise(policy: &Policy, head: &Head, failed: bool, outcome: &Outcome, bel
     let cap = late.filter(|(_, kept, _)| kept.includes(r)).map(|(_, _, cap)| cap);
     let reason = members.clone().find(|(_, kept, _)| kept.includes(r)).map_or(head.reason, |(reason, _, _)| reason);
     let late = late.map(|(_, kept, _)| kept);
-    Verdict {
+    FinalDecision {
         keep: !policy.drop && (cap.is_some() || head.threshold.samples(r)),
         reason,
         threshold: smallest(late, head.threshold),

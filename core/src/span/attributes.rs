@@ -3,7 +3,7 @@
 //! A path is its segments joined by NUL. A value comes as the host serialises it: text as it is, numbers, timestamps and
 //! durations as 8 bytes little-endian (times in nanoseconds), a boolean as one byte.
 
-use crate::propagation::headers::{Header, encode_pairs};
+use crate::propagation::headers::Header;
 use crate::span::Kind;
 use crate::span::redact::safe_text;
 use std::borrow::Cow;
@@ -12,18 +12,23 @@ use std::collections::BTreeMap;
 /// Longest text that is taken from an attribute, in bytes.
 pub const MAX_TEXT: usize = 4096;
 
-/// What Envoy knows of a request when it ends. Every method is a host call: ask for what is needed, once.
+/// Names and values, both as bytes.
+pub type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// What Envoy knows of a request. Every method is a host call: ask for what is needed, once.
 pub trait Attributes {
     /// The raw bytes of an attribute; `None` if it is absent or cannot be serialised.
     fn get(&self, path: &[u8]) -> Option<Cow<'_, [u8]>>;
-    /// A span of this kind is about to be built: whoever can have its attributes in one go, should.
+    /// An attribute that is a map of texts, such as filter metadata; `None` if it is absent or is no such map.
+    fn get_map(&self, path: &[u8]) -> Option<Pairs>;
+    /// A span of this kind is about to be built. A host that can read its attributes in one call should do so now.
     fn expect_span(&self, _: Kind) {}
-    /// The request headers as a serialised block of pairs; empty if there are none.
-    fn request_headers(&self) -> Cow<'_, [u8]>;
+    /// The request headers, names in lower case; empty if there are none.
+    fn request_headers(&self) -> Vec<Header<'_>>;
     /// The response headers, likewise.
-    fn response_headers(&self) -> Cow<'_, [u8]>;
+    fn response_headers(&self) -> Vec<Header<'_>>;
     /// The response trailers, likewise.
-    fn response_trailers(&self) -> Cow<'_, [u8]>;
+    fn response_trailers(&self) -> Vec<Header<'_>>;
 }
 
 /// Attributes from memory: what tests and `sidespan explain` use in place of a proxy.
@@ -31,12 +36,14 @@ pub trait Attributes {
 pub struct Recorded {
     /// Raw values by path (segments joined by NUL).
     pub values: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Maps of texts by path.
+    pub maps: BTreeMap<Vec<u8>, Pairs>,
     /// Request headers as they are when the request ends.
-    pub request: Vec<(Vec<u8>, Vec<u8>)>,
+    pub request: Pairs,
     /// Response headers.
-    pub response: Vec<(Vec<u8>, Vec<u8>)>,
+    pub response: Pairs,
     /// Response trailers.
-    pub trailers: Vec<(Vec<u8>, Vec<u8>)>,
+    pub trailers: Pairs,
 }
 
 /// Attributes that are asked from the host at most once per span.
@@ -183,21 +190,25 @@ impl Attributes for Recorded {
         self.values.get(path).map(Cow::from)
     }
 
-    fn request_headers(&self) -> Cow<'_, [u8]> {
-        block(&self.request).into()
+    fn get_map(&self, path: &[u8]) -> Option<Pairs> {
+        self.maps.get(path).cloned()
     }
 
-    fn response_headers(&self) -> Cow<'_, [u8]> {
-        block(&self.response).into()
+    fn request_headers(&self) -> Vec<Header<'_>> {
+        view(&self.request)
     }
 
-    fn response_trailers(&self) -> Cow<'_, [u8]> {
-        block(&self.trailers).into()
+    fn response_headers(&self) -> Vec<Header<'_>> {
+        view(&self.response)
+    }
+
+    fn response_trailers(&self) -> Vec<Header<'_>> {
+        view(&self.trailers)
     }
 }
 
-fn block(pairs: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
-    encode_pairs(&pairs.iter().map(|(name, value)| Header::new(name, value)).collect::<Vec<_>>())
+fn view(pairs: &Pairs) -> Vec<Header<'_>> {
+    pairs.iter().map(|(name, value)| Header::new(name, value)).collect()
 }
 
 // === impl Once ===
@@ -268,14 +279,17 @@ mod tests {
                 self.0.set(self.0.get() + 1);
                 (path == b"a").then_some(Cow::Borrowed(b"1"))
             }
-            fn request_headers(&self) -> Cow<'_, [u8]> {
-                Cow::default()
+            fn get_map(&self, _: &[u8]) -> Option<Pairs> {
+                None
             }
-            fn response_headers(&self) -> Cow<'_, [u8]> {
-                Cow::default()
+            fn request_headers(&self) -> Vec<Header<'_>> {
+                Vec::new()
             }
-            fn response_trailers(&self) -> Cow<'_, [u8]> {
-                Cow::default()
+            fn response_headers(&self) -> Vec<Header<'_>> {
+                Vec::new()
+            }
+            fn response_trailers(&self) -> Vec<Header<'_>> {
+                Vec::new()
             }
         }
         let host = Counting(Cell::new(0));

@@ -7,7 +7,7 @@
 //! a gRPC error trailers, and response headers if they do not explain it. So 11 (CLIENT: 10), in Istio 14 (12), and whatever `customTags` and captured response headers ask for.
 
 use crate::id::TraceId;
-use crate::propagation::headers::{self, Header, decode_pairs};
+use crate::propagation::headers::{self, Header};
 use crate::sampling::outcome::Outcome;
 use crate::span::attributes::{Once, path, uint};
 use crate::span::limits::Collector;
@@ -15,7 +15,6 @@ use crate::span::name::Target;
 use crate::span::redact::{percent_decode, safe_text};
 use crate::span::status::{self, Explanation, Verdict};
 use crate::span::{Attributes, Draft, Identity, Ids, Kind, Recipe, Span, captured, envoy, istio, semconv};
-use std::borrow::Cow;
 
 /// Longest status message, in bytes.
 const MAX_MESSAGE: usize = 1024;
@@ -50,11 +49,11 @@ pub struct Call<'a> {
     pub(super) trailers: Vec<Header<'a>>,
 }
 
-/// Header blocks as the host gave them; what is not needed is not read.
-struct Blocks<'a> {
-    request: Cow<'a, [u8]>,
-    response: Cow<'a, [u8]>,
-    trailers: Cow<'a, [u8]>,
+/// The header maps that the span needs; what is not needed is not read.
+struct HeaderMaps<'a> {
+    request: Vec<Header<'a>>,
+    response: Vec<Header<'a>>,
+    trailers: Vec<Header<'a>>,
 }
 
 /// Makes the span of a request that has ended. `times` are start and end in nanoseconds since the epoch; `reason` is the
@@ -79,8 +78,8 @@ pub fn build(
         duration_ns: times.1.saturating_sub(times.0),
         ..*outcome
     };
-    let blocks = Blocks::read(recipe, draft.kind(), outcome, attributes);
-    let call = call(recipe, identity, attributes, draft, &ids, outcome, &blocks, &mut once);
+    let maps = HeaderMaps::read(recipe, draft.kind(), outcome, attributes);
+    let call = call(recipe, identity, attributes, draft, &ids, outcome, maps, &mut once);
     let mut all = Collector::new(recipe.limits);
     all.set("sidespan.sampling.reason", reason);
     semconv::add(&mut all, &call, &mut once);
@@ -117,11 +116,11 @@ fn call<'a>(
     draft: &'a Draft,
     ids: &Ids,
     outcome: &'a Outcome,
-    blocks: &'a Blocks<'a>,
+    maps: HeaderMaps<'a>,
     once: &mut Once<'a>,
 ) -> Call<'a> {
     let kind = draft.kind();
-    let (response, trailers) = (decode_pairs(&blocks.response), decode_pairs(&blocks.trailers));
+    let HeaderMaps { request, response, trailers } = maps;
     let explanation = Explanation {
         details: once.get(path::RESPONSE_CODE_DETAILS).filter(|d| !d.is_empty()).map(|d| safe_text(d, MAX_MESSAGE)),
         grpc_message: grpc_message(&trailers).or_else(|| grpc_message(&response)),
@@ -139,7 +138,7 @@ fn call<'a>(
         rpc_method: if grpc { recipe.names.grpc(draft.path(), is_proven(outcome)) } else { None },
         verdict: status::judge(kind, outcome, &explanation, recipe.client_gone_is_error),
         explanation,
-        request: decode_pairs(&blocks.request),
+        request,
         response,
         trailers,
     }
@@ -166,18 +165,23 @@ fn grpc_message(headers: &[Header<'_>]) -> Option<String> {
     Some(safe_text(&percent_decode(message), MAX_MESSAGE))
 }
 
-// === impl Blocks ===
+// === impl HeaderMaps ===
 
-impl<'a> Blocks<'a> {
+impl<'a> HeaderMaps<'a> {
     fn read(recipe: &Recipe, kind: Kind, outcome: &Outcome, attributes: &'a dyn Attributes) -> Self {
         let failed = outcome.grpc && {
             let verdict = status::judge(kind, outcome, &Explanation::default(), recipe.client_gone_is_error);
             verdict.error_type.is_some()
         };
-        let read = |wanted: bool, block: &dyn Fn() -> Cow<'a, [u8]>| if wanted { block() } else { Cow::default() };
-        let trailers = read(failed || recipe.reads_response_trailers, &|| attributes.response_trailers());
-        let explained = grpc_message(&decode_pairs(&trailers)).is_some();
-        let response = read((failed && !explained) || recipe.reads_response_headers, &|| attributes.response_headers());
+        let trailers = match failed || recipe.reads_response_trailers {
+            true => attributes.response_trailers(),
+            false => Vec::new(),
+        };
+        let explained = grpc_message(&trailers).is_some();
+        let response = match (failed && !explained) || recipe.reads_response_headers {
+            true => attributes.response_headers(),
+            false => Vec::new(),
+        };
         Self { request: attributes.request_headers(), response, trailers }
     }
 }

@@ -10,7 +10,6 @@
 //! | `istio.destination_service` | the cluster's name | CLIENT |
 //! | `istio.authorization.dry_run.{allow,deny}_policy.{name,result}` | metadata of the RBAC filter | SERVER, policies in dry run |
 
-use crate::propagation::headers::{decode_pairs, first};
 use crate::span::Kind;
 use crate::span::attributes::{Once, path};
 use crate::span::build::Call;
@@ -84,7 +83,7 @@ pub fn add<'a>(all: &mut Collector, call: &Call<'a>, once: &mut Once<'a>) {
     if call.recipe.istio_tags {
         call.identity.istio_tags.iter().for_each(|tag| all.set(tag.key.clone(), tag.value.clone()));
         if call.kind == Kind::Server {
-            dry_run(all, call, once);
+            dry_run(all, call);
         }
     }
 }
@@ -120,11 +119,11 @@ impl Peer {
 }
 
 /// One read tells whether a policy is in dry run: a map of texts.
-fn dry_run<'a>(all: &mut Collector, call: &Call<'a>, once: &mut Once<'a>) {
-    let Some(block) = once.get(path::RBAC_METADATA) else { return };
-    let metadata = decode_pairs(block);
+fn dry_run(all: &mut Collector, call: &Call<'_>) {
+    let Some(metadata) = call.attributes.get_map(path::RBAC_METADATA) else { return };
     for (tag, key) in DRY_RUN {
-        all.set_some(tag, first(&metadata, key.as_bytes()).map(|value| call.text(value)));
+        let value = metadata.iter().find(|(name, _)| name == key.as_bytes());
+        all.set_some(tag, value.map(|(_, value)| call.text(value)));
     }
 }
 

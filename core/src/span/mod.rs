@@ -8,8 +8,6 @@ mod build;
 mod captured;
 mod draft;
 mod envoy;
-
-pub mod gather;
 mod identity;
 mod istio;
 pub mod limits;

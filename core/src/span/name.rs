@@ -15,8 +15,8 @@
 //! take the places of real routes. gRPC methods share the table.
 
 use crate::config::PathTemplate;
-use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 
 /// Segments of a shape; the rest is `*`.
 pub const MAX_SEGMENTS: usize = 8;
@@ -48,7 +48,7 @@ pub enum Target<'a> {
 #[derive(Debug, Default)]
 pub struct Names {
     templates: Vec<PathTemplate>,
-    table: RefCell<Table>,
+    table: Mutex<Table>,
 }
 
 #[derive(Debug, Default)]
@@ -67,7 +67,7 @@ pub fn known_method(method: &[u8]) -> Option<&'static str> {
 impl Names {
     /// First match wins.
     pub fn new(templates: &[PathTemplate]) -> Self {
-        Self { templates: templates.to_vec(), table: RefCell::default() }
+        Self { templates: templates.to_vec(), table: Mutex::default() }
     }
 
     /// The target of an HTTP request. `path` is without query; `proven` says that a server knew it.
@@ -87,7 +87,7 @@ impl Names {
     }
 
     fn has_place(&self, shape: &str, proven: bool) -> bool {
-        let Ok(mut table) = self.table.try_borrow_mut() else { return false };
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         if table.known.contains(shape) {
             return true;
         }

@@ -402,9 +402,10 @@ fn a_waypoint_shows_both_peers_whole_and_a_server_its_policies_in_dry_run() {
             case.recorded.set(format!("filter_state\0{side}_peer_obj\0{field}").as_bytes(), format!("{name} {field}"));
         }
     }
-    let policy = Header::new("istio_dry_run_deny_shadow_effective_policy_id", "ns[shop]-policy[deny-all]-rule[0]");
-    let result = Header::new("istio_dry_run_deny_shadow_engine_result", "denied");
-    case.recorded.set(path::RBAC_METADATA, crate::propagation::headers::encode_pairs(&[policy, result]));
+    let policy = ("istio_dry_run_deny_shadow_effective_policy_id", "ns[shop]-policy[deny-all]-rule[0]");
+    let result = ("istio_dry_run_deny_shadow_engine_result", "denied");
+    let metadata = [policy, result].map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()));
+    case.recorded.maps.insert(path::RBAC_METADATA.to_vec(), metadata.to_vec());
     let span = case.span();
     has(
         &span,
@@ -436,15 +437,19 @@ fn reads_are_few_and_never_repeated() {
             self.note(path);
             self.0.get(path)
         }
-        fn request_headers(&self) -> Cow<'_, [u8]> {
+        fn get_map(&self, path: &[u8]) -> Option<attributes::Pairs> {
+            self.note(path);
+            self.0.get_map(path)
+        }
+        fn request_headers(&self) -> Vec<Header<'_>> {
             self.note(b"request headers");
             self.0.request_headers()
         }
-        fn response_headers(&self) -> Cow<'_, [u8]> {
+        fn response_headers(&self) -> Vec<Header<'_>> {
             self.note(b"response headers");
             self.0.response_headers()
         }
-        fn response_trailers(&self) -> Cow<'_, [u8]> {
+        fn response_trailers(&self) -> Vec<Header<'_>> {
             self.note(b"response trailers");
             self.0.response_trailers()
         }

@@ -1,27 +1,25 @@
-//! Where calls go: Envoy cluster, headers, timeout; and how our own calls and other telemetry are told from traffic.
+//! Where export calls go: Envoy cluster, headers, timeout.
 
-use super::backoff::Jitter;
+use super::telemetry::USER_AGENT;
 use crate::config::{self, Compression, Protocol};
 use crate::otlp::Encoding;
-use std::rc::Rc;
-
-/// What every export call says it comes from.
-pub const USER_AGENT: &str = concat!("OTel-OTLP-Exporter-sidespan/", env!("CARGO_PKG_VERSION"));
+use crate::random::SplitMix64;
+use std::sync::Arc;
 
 /// The gRPC method of OTLP traces.
 const GRPC_PATH: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
-/// A receiver, as Envoy knows it.
+/// A receiver of spans, as Envoy knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Target {
+pub(super) struct Receiver {
     /// Name of the Envoy cluster.
-    pub(super) cluster: Rc<str>,
+    pub(super) cluster: Arc<str>,
     pub(super) encoding: Encoding,
     pub(super) grpc: bool,
     pub(super) compression: Compression,
-    /// Never zero: that would be for ever.
+    /// Never zero, which Envoy takes as no timeout.
     pub(super) timeout_ms: u32,
-    /// All that do not change from call to call.
+    /// Those that do not change from call to call.
     headers: Vec<(String, String)>,
 }
 
@@ -33,9 +31,9 @@ struct Address<'a> {
     authority: Option<&'a str>,
 }
 
-// === impl Target ===
+// === impl Receiver ===
 
-impl Target {
+impl Receiver {
     /// `None` if the configuration names no receiver.
     pub(super) fn new(config: &config::Exporter) -> Option<Self> {
         match (&config.otlp, &config.zipkin) {
@@ -84,14 +82,14 @@ impl Target {
     }
 
     /// The headers of one call. Its trace context is new and unsampled in both dialects, so that nobody on the way records it.
-    pub(super) fn headers(&self, jitter: &mut Jitter, compression: Option<&str>) -> Vec<(String, String)> {
+    pub(super) fn headers(&self, random: &mut SplitMix64, compression: Option<&str>) -> Vec<(String, String)> {
         let mut headers = Vec::with_capacity(self.headers.len().saturating_add(3));
         headers.extend_from_slice(&self.headers);
         if let Some(name) = compression {
             push(&mut headers, if self.grpc { "grpc-encoding" } else { "content-encoding" }, name);
         }
         // Neither id may be zero.
-        let (high, low, span) = (jitter.next(), jitter.next() | 1, jitter.next() | 1);
+        let (high, low, span) = (random.next_u64(), random.next_u64() | 1, random.next_u64() | 1);
         headers.push(("traceparent".to_owned(), format!("00-{high:016x}{low:016x}-{span:016x}-00")));
         push(&mut headers, "b3", "0");
         headers
@@ -110,7 +108,7 @@ impl Address<'_> {
         }
     }
 
-    /// A cluster's name may hold characters that HTTP/2 peers refuse in an authority, as `|` in Istio's (trap 22).
+    /// A cluster's name may hold characters that HTTP/2 peers refuse in an authority, as `|` in Istio's.
     fn authority(&self) -> String {
         let given = self.authority.map(str::to_owned).filter(|authority| !authority.is_empty());
         given.or_else(|| self.service.map(|service| format!("{service}:{}", self.port))).unwrap_or_else(|| {
@@ -131,19 +129,6 @@ impl Address<'_> {
         push(&mut headers, "user-agent", USER_AGENT);
         headers
     }
-}
-
-/// Whether a request carries telemetry and so must not become telemetry itself: calls of sidespan anywhere in the mesh, and
-/// OTLP or Zipkin traffic of others. All values as they came, empty if absent.
-pub fn is_telemetry(path: &[u8], content_type: &[u8], user_agent: &[u8]) -> bool {
-    let path = path.split(|byte| *byte == b'?').next().unwrap_or_default();
-    let known_path =
-        [&b"/v1/traces"[..], b"/v1/metrics", b"/v1/logs", b"/api/v2/spans", b"/api/v1/spans"].contains(&path);
-    let otlp_agent = user_agent.starts_with(b"OTel-") || user_agent.starts_with(b"OpenTelemetry");
-    user_agent.starts_with(b"OTel-OTLP-Exporter-sidespan/")
-        || path.starts_with(b"/opentelemetry.proto.collector.")
-        || (known_path
-            && (otlp_agent || content_type.starts_with(b"application/x-protobuf") || path.starts_with(b"/api/")))
 }
 
 fn push(headers: &mut Vec<(String, String)>, name: &str, value: &str) {

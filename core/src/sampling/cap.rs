@@ -1,7 +1,8 @@
-//! The cap that does not bias: of a window's late keeps, the `k` traces of largest R survive (bottom-k, order sampling).
+//! The cap on late keeps. Of the late keeps of one window, the `k` traces with the largest R are exported (bottom-k sampling),
+//! so that counts made from spans stay unbiased.
 //!
-//! R is shared by all hops, so all sidecars prefer the same traces and what survives stays whole. What survives was
-//! included with the probability that R exceeds τ, the largest R that did not survive; that is the threshold it carries.
+//! R is shared by all hops, so all sidecars prefer the same traces, and the traces that survive stay whole. A trace that
+//! survives was included with the probability that R exceeds τ, the largest R that did not survive. So τ is its threshold.
 
 use crate::id::TraceId;
 use crate::sampling::HeadThreshold;
@@ -9,7 +10,7 @@ use crate::sampling::threshold::Threshold;
 use std::collections::BTreeMap;
 
 /// One window of late keeps. Not more than `k` traces and `max_bytes` are held at any time.
-pub struct Limiter<T> {
+pub struct CapWindow<T> {
     traces: u32,
     max_bytes: usize,
     bytes: usize,
@@ -23,7 +24,7 @@ pub struct Limiter<T> {
 pub struct Late<T> {
     /// The span.
     pub item: T,
-    /// What it weighs against the bound, in bytes.
+    /// Size that counts against the bound, in bytes.
     pub bytes: usize,
     /// The stratum's threshold.
     pub threshold: Option<Threshold>,
@@ -31,18 +32,19 @@ pub struct Late<T> {
     pub head: HeadThreshold,
 }
 
-/// What leaves a window: the span and its true threshold (`None`: unknown).
+/// A span that leaves a window, and its true threshold (`None`: unknown).
 pub type Released<T> = (T, Option<Threshold>);
 
-// === impl Limiter ===
+// === impl CapWindow ===
 
-impl<T> Limiter<T> {
+impl<T> CapWindow<T> {
     /// `traces` for each window; at least one.
     pub fn new(traces: u32, max_bytes: usize) -> Self {
         Self { traces: traces.max(1), max_bytes, bytes: 0, held: BTreeMap::new(), tau: None, last_tau: None, capped: 0 }
     }
 
-    /// Takes a span. What the cap does not hold is released at once if the head samples it, else counted and gone.
+    /// Takes a span. A span that the cap does not hold is released at once if the head samples it; otherwise it is counted
+    /// and dropped.
     pub fn offer(&mut self, randomness: u64, trace_id: TraceId, late: Late<T>, release: &mut dyn FnMut(Released<T>)) {
         if self.tau.is_some_and(|tau| randomness <= tau) {
             self.turn_away(randomness, late, release);
@@ -60,7 +62,7 @@ impl<T> Limiter<T> {
         }
     }
 
-    /// Ends the window: everything held leaves with the threshold that the window has come to.
+    /// Ends the window: everything that is held leaves, with the threshold of this window.
     pub fn close(&mut self, release: &mut dyn FnMut(Released<T>)) {
         self.last_tau = self.tau.take().and_then(Threshold::new);
         self.bytes = 0;
@@ -80,14 +82,9 @@ impl<T> Limiter<T> {
         self.last_tau
     }
 
-    /// Spans turned away since the last call.
+    /// Spans that the cap removed since the last call.
     pub fn take_capped(&mut self) -> u64 {
         std::mem::take(&mut self.capped)
-    }
-
-    /// Bytes held now.
-    pub fn bytes(&self) -> usize {
-        self.bytes
     }
 
     /// Spans held now.
@@ -126,6 +123,7 @@ fn capped_threshold<T>(late: &Late<T>, tau: Option<Threshold>) -> Option<Thresho
 #[allow(clippy::arithmetic_side_effects)]
 mod tests {
     use super::*;
+    use crate::random::SplitMix64;
 
     const PLENTY: usize = 1 << 20;
 
@@ -149,56 +147,56 @@ mod tests {
     /// What left while spans of these R were offered, and what left at the close.
     type Both = (Vec<Released<&'static str>>, Vec<Released<&'static str>>);
 
-    fn run(limiter: &mut Limiter<&'static str>, offers: Vec<(u64, Late<&'static str>)>) -> Both {
+    fn run(window: &mut CapWindow<&'static str>, offers: Vec<(u64, Late<&'static str>)>) -> Both {
         let (mut early, mut closed) = (Vec::new(), Vec::new());
         for (r, late) in offers {
-            limiter.offer(r, trace(r), late, &mut |released| early.push(released));
+            window.offer(r, trace(r), late, &mut |released| early.push(released));
         }
-        limiter.close(&mut |released| closed.push(released));
+        window.close(&mut |released| closed.push(released));
         (early, closed)
     }
 
     #[test]
     fn below_the_cap_every_span_leaves_with_its_own_threshold() {
-        let mut limiter = Limiter::new(2, PLENTY);
+        let mut window = CapWindow::new(2, PLENTY);
         let marked = late("marked", at(40), HeadThreshold::Known(Threshold::new(90).expect("small")));
-        let (early, closed) = run(&mut limiter, vec![(50, error("error")), (60, marked)]);
+        let (early, closed) = run(&mut window, vec![(50, error("error")), (60, marked)]);
         assert_eq!((early, closed), (vec![], vec![("error", at(0)), ("marked", at(40))]));
-        assert_eq!((limiter.last_tau(), limiter.take_capped()), (None, 0));
+        assert_eq!((window.last_tau(), window.take_capped()), (None, 0));
     }
 
     #[test]
     fn the_largest_randomness_survives_in_whatever_order_it_comes() {
         for order in [[10, 20, 30, 40], [40, 30, 20, 10], [30, 10, 40, 20]] {
-            let mut limiter = Limiter::new(2, PLENTY);
-            let (early, closed) = run(&mut limiter, Vec::from(order.map(|r| (r, error("span")))));
+            let mut window = CapWindow::new(2, PLENTY);
+            let (early, closed) = run(&mut window, Vec::from(order.map(|r| (r, error("span")))));
             assert_eq!((early, closed), (vec![], vec![("span", at(20)); 2]), "{order:?}: τ is the third largest");
-            assert_eq!((limiter.last_tau(), limiter.take_capped(), limiter.take_capped()), (at(20), 2, 0));
+            assert_eq!((window.last_tau(), window.take_capped(), window.take_capped()), (at(20), 2, 0));
         }
     }
 
     #[test]
     fn spans_of_one_trace_share_a_place_and_stay_together() {
-        let mut limiter = Limiter::new(2, PLENTY);
+        let mut window = CapWindow::new(2, PLENTY);
         let offers = [30, 10, 30, 20, 10, 30].map(|r| (r, error("span")));
-        let (_, closed) = run(&mut limiter, Vec::from(offers));
+        let (_, closed) = run(&mut window, Vec::from(offers));
         assert_eq!(closed.len(), 4, "three of one trace, one of the other");
-        assert_eq!(limiter.take_capped(), 2, "all of the smallest, whether they came before or after τ");
+        assert_eq!(window.take_capped(), 2, "all of the smallest, whether they came before or after τ");
     }
 
     #[test]
     fn what_the_head_samples_leaves_in_any_case_and_counts_for_the_order() {
         let tenth = at(90).map(HeadThreshold::Known).expect("small");
-        let mut limiter = Limiter::new(1, PLENTY);
+        let mut window = CapWindow::new(1, PLENTY);
         let offers = vec![
             (95, late("first", at(0), tenth)),
             (99, late("second", at(0), tenth)),
             (97, late("third", at(0), tenth)),
         ];
-        let (early, closed) = run(&mut limiter, offers);
+        let (early, closed) = run(&mut window, offers);
         assert_eq!(early, [("first", at(90)), ("third", at(90))], "turned away, with the head's threshold");
         assert_eq!(closed, [("second", at(90))], "τ is above the head's, so the head's is the true one");
-        assert_eq!((limiter.last_tau(), limiter.take_capped()), (at(97), 0));
+        assert_eq!((window.last_tau(), window.take_capped()), (at(97), 0));
     }
 
     #[test]
@@ -213,61 +211,61 @@ mod tests {
             (at(0), HeadThreshold::Unknown, None, "sampled by the parent or by the cap"),
         ];
         for (threshold, head, expected, why) in table {
-            let mut limiter = Limiter::new(1, PLENTY);
-            let (_, closed) = run(&mut limiter, vec![(50, error("smaller")), (80, late("span", threshold, head))]);
+            let mut window = CapWindow::new(1, PLENTY);
+            let (_, closed) = run(&mut window, vec![(50, error("smaller")), (80, late("span", threshold, head))]);
             assert_eq!(closed, [("span", expected)], "{why}");
         }
     }
 
     #[test]
     fn what_a_parent_sampled_with_unknown_probability_is_never_lost() {
-        let mut limiter = Limiter::new(1, PLENTY);
+        let mut window = CapWindow::new(1, PLENTY);
         let offers = vec![(80, error("larger")), (50, late("span", at(0), HeadThreshold::Unknown))];
-        assert_eq!(run(&mut limiter, offers).0, [("span", None)]);
+        assert_eq!(run(&mut window, offers).0, [("span", None)]);
     }
 
     #[test]
     fn between_traces_that_share_the_limit_nobody_knows_the_probability() {
-        let mut limiter = Limiter::new(1, PLENTY);
+        let mut window = CapWindow::new(1, PLENTY);
         let mut released = Vec::new();
         for id in [1, 2] {
-            limiter.offer(50, trace(id), error("span"), &mut |span| released.push(span));
+            window.offer(50, trace(id), error("span"), &mut |span| released.push(span));
         }
-        limiter.close(&mut |span| released.push(span));
+        window.close(&mut |span| released.push(span));
         assert_eq!(released, [("span", None)]);
     }
 
     #[test]
     fn each_window_starts_anew_and_remembers_only_the_last_limit() {
-        let mut limiter = Limiter::new(1, PLENTY);
-        run(&mut limiter, vec![(50, error("a")), (80, error("b"))]);
-        assert_eq!(limiter.last_tau(), at(50));
-        let (_, closed) = run(&mut limiter, vec![(10, error("c"))]);
-        assert_eq!((closed, limiter.last_tau()), (vec![("c", at(0))], None));
-        assert!(limiter.is_empty());
+        let mut window = CapWindow::new(1, PLENTY);
+        run(&mut window, vec![(50, error("a")), (80, error("b"))]);
+        assert_eq!(window.last_tau(), at(50));
+        let (_, closed) = run(&mut window, vec![(10, error("c"))]);
+        assert_eq!((closed, window.last_tau()), (vec![("c", at(0))], None));
+        assert!(window.is_empty());
     }
 
     #[test]
     fn neither_traces_nor_bytes_exceed_their_bounds_at_any_time() {
-        let mut random = SplitMix(7);
-        let mut limiter = Limiter::new(8, 1_000);
+        let mut random = SplitMix64::new(7);
+        let mut window = CapWindow::new(8, 1_000);
         let mut held = 0;
         for offer in 0..2_000 {
-            let bytes = (random.next() % 150) as usize;
-            let id = random.next() % 12 + 1;
+            let bytes = (random.next_u64() % 150) as usize;
+            let id = random.next_u64() % 12 + 1;
             let late = Late { bytes, ..error("span") };
-            limiter.offer(id.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 8, trace(id), late, &mut |_| {});
-            assert!(limiter.bytes() <= 1_000 && limiter.held.len() <= 8);
-            let sum: usize = limiter.held.values().flatten().map(|late| late.bytes).sum();
-            assert_eq!(limiter.bytes(), sum);
-            held = held.max(limiter.len());
+            window.offer(id.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 8, trace(id), late, &mut |_| {});
+            assert!(window.bytes <= 1_000 && window.held.len() <= 8);
+            let sum: usize = window.held.values().flatten().map(|late| late.bytes).sum();
+            assert_eq!(window.bytes, sum);
+            held = held.max(window.len());
             if offer % 40 == 0 {
-                limiter.close(&mut |_| {});
+                window.close(&mut |_| {});
             }
         }
         assert!(held > 8, "several spans of a trace share its place");
-        limiter.close(&mut |_| {});
-        assert_eq!((limiter.bytes(), limiter.len()), (0, 0));
+        window.close(&mut |_| {});
+        assert_eq!((window.bytes, window.len()), (0, 0));
     }
 
     #[test]
@@ -276,13 +274,13 @@ mod tests {
         // a window for 20 places; by traces and by bytes.
         let head = Threshold::parse(b"e6").expect("valid");
         for (traces, bytes) in [(20, PLENTY), (1_000, 400)] {
-            let mut random = SplitMix(42);
-            let mut limiter = Limiter::new(traces, bytes);
+            let mut random = SplitMix64::new(42);
+            let mut window = CapWindow::new(traces, bytes);
             let (mut truth, mut estimate, mut squares) = (0.0, 0.0, 0.0);
             for _ in 0..2_000 {
                 let mut counts = BTreeMap::new();
-                for id in 0..5 + random.next() % 56 {
-                    let r = random.next() >> 8;
+                for id in 0..5 + random.next_u64() % 56 {
+                    let r = random.next_u64() >> 8;
                     let stratum = if id % 3 == 0 { Threshold::parse(b"8").expect("valid") } else { Threshold::ALWAYS };
                     let spans = 1 + id % 3;
                     counts.insert(id, -(spans as f64));
@@ -296,11 +294,11 @@ mod tests {
                             estimate += count;
                         };
                         if stratum.samples(r) {
-                            limiter.offer(r, trace(r), late, &mut release);
+                            window.offer(r, trace(r), late, &mut release);
                         }
                     }
                 }
-                limiter.close(&mut |(id, threshold)| {
+                window.close(&mut |(id, threshold)| {
                     let count = threshold.map_or(0.0, Threshold::adjusted_count);
                     *counts.get_mut(&id).expect("of this window") += count;
                     estimate += count;
@@ -308,21 +306,9 @@ mod tests {
                 squares += counts.values().map(|difference| difference * difference).sum::<f64>();
             }
             let error: f64 = estimate - truth;
-            assert!(limiter.take_capped() > 10_000, "the cap was at work");
+            assert!(window.take_capped() > 10_000, "the cap was at work");
             assert!(error.abs() < 3.0 * f64::sqrt(squares), "{estimate} is not {truth}");
             assert!(f64::sqrt(squares) < 0.02 * truth, "the test could see a bias of 6 %");
-        }
-    }
-
-    struct SplitMix(u64);
-
-    impl SplitMix {
-        fn next(&mut self) -> u64 {
-            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut z = self.0;
-            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            z ^ (z >> 31)
         }
     }
 }

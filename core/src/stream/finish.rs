@@ -1,0 +1,137 @@
+//! The end of a request: the final decision, and the span if it is kept.
+
+use super::host::StreamHost;
+use super::outcome::{attribute, duration_ns};
+use super::state::Stream;
+use crate::config::{Dialect, Direction, Trust};
+use crate::context::{Flags, SpanContext};
+use crate::export::{Counter, Stats};
+use crate::propagation::{TraceState, headers, traceparent};
+use crate::sampling::outcome::Outcome;
+use crate::sampling::{self, FinalDecision, HeadThreshold, Reason};
+use crate::span::attributes::{Attributes, path};
+use crate::span::{self, Ids, Link, Span};
+
+/// A span that is kept, with what its sampling needs until it is exported.
+pub struct Finished {
+    /// Ready to be encoded.
+    pub span: Span,
+    /// The `tracestate` that was sent upstream. That of the span has another threshold ([`sampling::set_threshold`]).
+    pub trace_state: TraceState,
+    /// The threshold of the head decision.
+    pub head: HeadThreshold,
+    /// Why it is kept.
+    pub decision: FinalDecision,
+    /// R of the trace.
+    pub randomness: u64,
+    /// Number of the policy that applied: its caps count the span.
+    pub policy: usize,
+    /// Something changed the trace headers after this filter wrote them.
+    pub overwritten: bool,
+}
+
+/// A worker hands it to whatever collects spans, perhaps on another thread.
+const _: () = {
+    const fn can_be_sent<T: Send>() {}
+    can_be_sent::<Finished>();
+};
+
+// === impl Stream ===
+
+impl Stream {
+    /// The stream has ended: its span, if it is kept.
+    pub fn finish(mut self, host: &dyn StreamHost, stats: &mut Stats) -> Option<Finished> {
+        let attributes = host.attributes();
+        let (policy, sampling) = self.policy()?;
+        if sampling.head.sampled.decision() == Some(true) {
+            attributes.expect_span(self.draft.kind());
+        }
+        let outcome = self.outcome(policy, attributes);
+        let failed = policy.errors.is_error(&outcome);
+        match self.draft.direction {
+            Direction::Outbound => self.leave_mark(&outcome, failed, host, stats),
+            // No mark is looked for again: the response headers have left, so nobody can be told any more.
+            Direction::Inbound | Direction::Gateway => {}
+        }
+        let (policy, sampling) = self.policy()?;
+        let decision = sampling::revise(policy, &sampling.head, failed, &outcome, sampling.whole_path.below);
+        if !decision.keep {
+            return None;
+        }
+        attributes.expect_span(self.draft.kind());
+        let overwritten = self.is_overwritten(attributes);
+        if overwritten {
+            stats.count(Counter::PropagationOverwritten);
+        }
+        stats.count(Counter::SpansCreated);
+        stats.count(counter(decision.reason));
+        Some(Finished {
+            span: self.span(&outcome, decision.reason, host),
+            head: sampling.head.threshold,
+            randomness: sampling.head.randomness,
+            policy: sampling.policy,
+            decision,
+            overwritten,
+            trace_state: self.trace_state,
+        })
+    }
+
+    fn span(&self, outcome: &Outcome, reason: Reason, host: &dyn StreamHost) -> Span {
+        let (recipe, identity) = (self.plan.recipe(), self.plan.identity());
+        let times = self.times(outcome, host);
+        span::build(recipe, identity, &self.draft, self.ids(), outcome, host.attributes(), times, reason.as_str())
+    }
+
+    fn ids(&self) -> Ids {
+        let restarted = self.plan.config().propagation.trust == Trust::Restart;
+        let link = |context: &SpanContext| Link {
+            context: *context,
+            attributes: vec![span::Attribute::new("reason", if restarted { "restarted" } else { "conflict" })],
+        };
+        Ids {
+            trace_id: self.trace_id,
+            span_id: self.span_id,
+            parent: self.incoming.extracted.as_ref().and_then(|found| found.span_id),
+            flags: Flags::new(true, self.random),
+            links: self.incoming.links.iter().map(link).collect(),
+        }
+    }
+
+    /// Start and end, by Envoy's clock, or by ours if Envoy does not tell.
+    fn times(&self, outcome: &Outcome, host: &dyn StreamHost) -> (u64, u64) {
+        let start = attribute(host.attributes(), path::REQUEST_TIME);
+        let duration = match outcome.duration_ns {
+            0 => duration_ns(host.attributes()),
+            known => known,
+        };
+        let start = start.unwrap_or_else(|| host.now_ns().saturating_sub(duration));
+        (start, start.saturating_add(duration))
+    }
+
+    /// Whether Envoy's own tracer is on as well: it replaces the headers that this filter wrote, and no span would link to
+    /// ours. Envoy's Zipkin tracer writes `x-b3-*` only, also where this filter had not.
+    fn is_overwritten(&self, attributes: &dyn Attributes) -> bool {
+        if !self.draft.seen {
+            return false;
+        }
+        let headers = attributes.request_headers();
+        let w3c = || {
+            let sent = headers::only(&headers, b"traceparent").and_then(traceparent::parse);
+            sent.is_none_or(|sent| (sent.trace_id, sent.span_id) != (self.trace_id, self.span_id))
+        };
+        let b3 = || headers::values(&headers, b"x-b3-spanid").any(|sent| *sent != self.span_id.hex());
+        let writes_w3c = self.plan.config().propagation.inject.contains(&Dialect::TraceContext);
+        !headers.is_empty() && (b3() || (writes_w3c && w3c()))
+    }
+}
+
+fn counter(reason: Reason) -> Counter {
+    match reason {
+        Reason::Head => Counter::KeptHead,
+        Reason::Parent => Counter::KeptParent,
+        Reason::Error => Counter::KeptError,
+        Reason::Slow => Counter::KeptSlow,
+        Reason::Marked => Counter::KeptMarked,
+        Reason::Debug => Counter::KeptDebug,
+    }
+}

@@ -1,0 +1,28 @@
+//! One request through one listener, from its headers to its span. Every effect is an argument or a result.
+//!
+//! | file | concern |
+//! |---|---|
+//! | `plan` | what a configuration says about requests, shared by all streams |
+//! | `host` | what a stream asks of the proxy |
+//! | `state` | what is remembered of a request from one callback to the next |
+//! | `request` | request headers: extract, decide, edit; once each |
+//! | `response` | response headers: the status, and what is changed in them |
+//! | `whole_path` | the keep signal and the mark: callers learn of an error that was kept below |
+//! | `outcome` | what is known of the request, so far and at its end |
+//! | `finish` | the end: the final decision, and the span if it is kept |
+//!
+//! A worker of a proxy needs this room only. [`crate::pipeline`] collects the spans, perhaps on another thread.
+
+mod finish;
+mod host;
+mod outcome;
+mod plan;
+mod request;
+mod response;
+mod state;
+mod whole_path;
+
+pub use self::finish::Finished;
+pub use self::host::{MarkWritten, StreamHost};
+pub use self::plan::Plan;
+pub use self::state::Stream;

@@ -1,0 +1,136 @@
+//! The request headers: which trace, is it sampled, and what the next hop is told.
+
+use super::plan::Plan;
+use super::state::{Recording, ResponseHead, Sampling, Stream, WholePath, parent_state};
+use crate::config::{Direction, Trust};
+use crate::export::{Counter, Stats, is_telemetry};
+use crate::id::{Entropy, SpanId, TraceId};
+use crate::propagation::headers::{self, Header, HeaderEdit};
+use crate::propagation::{Incoming, Scan, TraceState, edits, extract};
+use crate::sampling;
+use crate::sampling::rules::{Facts, Policy};
+use crate::span::Draft;
+use std::sync::Arc;
+
+// === impl Stream ===
+
+impl Stream {
+    /// Reads the request headers, decides, and returns the changes of the request headers.
+    pub fn start(
+        plan: &Arc<Plan>,
+        direction: Direction,
+        headers: &[Header<'_>],
+        entropy: &mut dyn Entropy,
+        stats: &mut Stats,
+    ) -> (Self, Vec<HeaderEdit>) {
+        let scan = Scan::new(headers);
+        let incoming = extract(&scan, &plan.config().propagation);
+        let stream = Self::decide(plan, Draft::new(direction, headers), headers, incoming, entropy, stats);
+        let edits = edits(&scan, &stream.incoming, &stream.outgoing(), &plan.config().propagation);
+        (stream, edits)
+    }
+
+    /// For a request that was answered before it reached this filter: nothing was propagated, but there is a span.
+    pub fn at_end(
+        plan: &Arc<Plan>,
+        direction: Direction,
+        headers: &[Header<'_>],
+        entropy: &mut dyn Entropy,
+        stats: &mut Stats,
+    ) -> Self {
+        let incoming = extract(&Scan::new(headers), &plan.config().propagation);
+        Self::decide(plan, Draft::at_end(direction, headers), headers, incoming, entropy, stats)
+    }
+
+    fn decide(
+        plan: &Arc<Plan>,
+        draft: Draft,
+        headers: &[Header<'_>],
+        incoming: Incoming,
+        entropy: &mut dyn Entropy,
+        stats: &mut Stats,
+    ) -> Self {
+        count(plan, draft.direction, &incoming, stats);
+        let (number, policy) = plan.sampler().policy_of(|| facts(&draft, headers));
+        let telemetry = carries_telemetry(&draft, headers);
+        let mut stream = Self::passing_on(plan, draft, incoming, entropy);
+        if telemetry {
+            stream.silence(entropy);
+        } else if !policy.drop {
+            stream.record(number, policy, entropy);
+        }
+        if !matches!(stream.recording, Recording::On(_)) {
+            stats.count(Counter::RequestsIgnored);
+        }
+        stream
+    }
+
+    /// Passes the caller's context on as it came. Without a caller it is a new one, which is not sampled.
+    fn passing_on(plan: &Arc<Plan>, draft: Draft, incoming: Incoming, entropy: &mut dyn Entropy) -> Self {
+        let extracted = incoming.extracted.as_ref();
+        Self {
+            plan: Arc::clone(plan),
+            trace_id: extracted.map_or_else(|| TraceId::random(entropy), |found| found.trace_id),
+            span_id: extracted.and_then(|found| found.span_id).unwrap_or_else(|| SpanId::random(entropy)),
+            random: extracted.is_none_or(|found| found.random),
+            trace_state: extracted.map_or_else(TraceState::empty, |found| found.trace_state.clone()),
+            recording: Recording::Off,
+            response: ResponseHead::default(),
+            draft,
+            incoming,
+        }
+    }
+
+    /// Starts a span of our own.
+    fn record(&mut self, number: usize, policy: &Policy, entropy: &mut dyn Entropy) {
+        if self.incoming.extracted.as_ref().is_some_and(|found| found.span_id.is_some()) {
+            self.span_id = SpanId::random(entropy);
+        }
+        let head = sampling::decide(policy, self.trace_id, parent_state(&self.incoming).as_ref());
+        head.ot.apply(&mut self.trace_state);
+        self.recording = Recording::On(Sampling { policy: number, head, whole_path: WholePath::default() });
+    }
+
+    /// Telemetry with a sampled context must not make its receiver trace its own traces, so from here on it is unsampled.
+    /// The flag may only change together with the parent id (W3C Trace Context, "Mutating the traceparent Field").
+    fn silence(&mut self, entropy: &mut dyn Entropy) {
+        self.span_id = SpanId::random(entropy);
+        sampling::set_threshold(&mut self.trace_state, None);
+        self.recording = Recording::Silenced;
+    }
+}
+
+fn count(plan: &Plan, direction: Direction, incoming: &Incoming, stats: &mut Stats) {
+    stats.count(match direction {
+        Direction::Inbound => Counter::RequestsInbound,
+        Direction::Outbound => Counter::RequestsOutbound,
+        Direction::Gateway => Counter::RequestsGateway,
+    });
+    if plan.config().propagation.trust == Trust::Continue && !incoming.links.is_empty() {
+        stats.count(Counter::PropagationConflicts);
+    }
+    if incoming.invalid {
+        stats.count(Counter::PropagationInvalid);
+    }
+}
+
+fn facts<'a>(draft: &'a Draft, headers: &'a [Header<'a>]) -> Facts<'a> {
+    let host = draft.authority();
+    Facts { direction: draft.direction, host: without_port(host), method: draft.method(), path: draft.path(), headers }
+}
+
+fn without_port(host: &[u8]) -> &[u8] {
+    let end = host.iter().rposition(|byte| *byte == b':').filter(|colon| {
+        // The colons in `[::1]` do not begin a port.
+        host.get(*colon..).is_some_and(|port| !port.contains(&b']'))
+    });
+    end.and_then(|end| host.get(..end)).unwrap_or(host)
+}
+
+/// Whether the request carries telemetry, which must not be traced: its spans would be telemetry again.
+fn carries_telemetry(draft: &Draft, headers: &[Header<'_>]) -> bool {
+    draft.method() == b"POST" && {
+        let value = |name: &[u8]| headers::first(headers, name).unwrap_or_default();
+        is_telemetry(draft.path(), value(b"content-type"), value(b"user-agent"))
+    }
+}

@@ -1,0 +1,132 @@
+//! What is remembered of a request from one callback to the next.
+
+use super::plan::Plan;
+use crate::context::{Flags, Sampled, SpanContext};
+use crate::id::{SpanId, TraceId};
+use crate::propagation::{Incoming, Outgoing, TraceState};
+use crate::sampling::late_keep::Kept;
+use crate::sampling::rules::Policy;
+use crate::sampling::{Head, ParentState};
+use crate::span::Draft;
+use std::sync::Arc;
+
+/// One request, from its headers to its end.
+pub struct Stream {
+    pub(super) plan: Arc<Plan>,
+    pub(super) draft: Draft,
+    pub(super) incoming: Incoming,
+    pub(super) trace_id: TraceId,
+    pub(super) span_id: SpanId,
+    /// The right-most 56 bits of the trace id are said to be random.
+    pub(super) random: bool,
+    /// What is sent upstream. The `tracestate` of the span differs in its threshold.
+    pub(super) trace_state: TraceState,
+    pub(super) recording: Recording,
+    pub(super) response: ResponseHead,
+}
+
+/// Whether a span may come of the request.
+pub(super) enum Recording {
+    /// It may.
+    On(Sampling),
+    /// A rule drops the request: the context of the caller is passed on as it came.
+    Off,
+    /// The request carries telemetry: nothing is recorded here, and the receiver is told not to record either.
+    Silenced,
+}
+
+/// The sampling side of a request that may be recorded.
+pub(super) struct Sampling {
+    /// Number of the policy that applies.
+    pub(super) policy: usize,
+    pub(super) head: Head,
+    pub(super) whole_path: WholePath,
+}
+
+/// What is known of errors below this request.
+#[derive(Clone, Copy, Default)]
+pub(super) struct WholePath {
+    /// The threshold with which something below was kept, if anything was.
+    pub(super) below: Option<Kept>,
+    /// The mark for the listener that serves our caller is written.
+    pub(super) marked: bool,
+}
+
+/// What the response headers said; all empty until they come.
+#[derive(Clone, Copy, Default)]
+pub(super) struct ResponseHead {
+    pub(super) seen: bool,
+    /// Nothing follows the headers.
+    pub(super) complete: bool,
+    pub(super) status: Option<u16>,
+    pub(super) grpc_status: Option<u32>,
+    /// Upstream attempts so far; 0 where they were not read.
+    pub(super) attempts: u32,
+}
+
+/// Streams begin on one thread and their spans may be collected on another.
+const _: () = {
+    const fn can_be_sent<T: Send>() {}
+    can_be_sent::<Stream>();
+};
+
+// === impl Stream ===
+
+impl Stream {
+    /// The context that came in.
+    pub fn incoming(&self) -> &Incoming {
+        &self.incoming
+    }
+
+    /// The head decision; `None` where nothing is recorded.
+    pub fn head(&self) -> Option<&Head> {
+        self.sampling().map(|sampling| &sampling.head)
+    }
+
+    /// The context that is sent upstream.
+    pub fn outgoing(&self) -> Outgoing<'_> {
+        let sampled = match &self.recording {
+            Recording::On(sampling) => sampling.head.sampled,
+            Recording::Off => parent_state(&self.incoming).map_or(Sampled::Deny, |parent| parent.sampled),
+            Recording::Silenced => Sampled::Deny,
+        };
+        let flags = Flags::new(sampled.decision().unwrap_or_default(), self.random);
+        let context = SpanContext { trace_id: self.trace_id, span_id: self.span_id, flags };
+        Outgoing { context, sampled, trace_state: &self.trace_state }
+    }
+
+    pub(super) fn sampling(&self) -> Option<&Sampling> {
+        match &self.recording {
+            Recording::On(sampling) => Some(sampling),
+            Recording::Off | Recording::Silenced => None,
+        }
+    }
+
+    pub(super) fn sampling_mut(&mut self) -> Option<&mut Sampling> {
+        match &mut self.recording {
+            Recording::On(sampling) => Some(sampling),
+            Recording::Off | Recording::Silenced => None,
+        }
+    }
+
+    /// The policy that applies and the sampling side; `None` where nothing is recorded.
+    pub(super) fn policy(&self) -> Option<(&Policy, &Sampling)> {
+        self.sampling().map(|sampling| (self.plan.policy(sampling.policy), sampling))
+    }
+}
+
+// === impl WholePath ===
+
+impl WholePath {
+    /// One more thing below was kept.
+    pub(super) fn learn(&mut self, kept: Kept) {
+        self.below = Some(self.below.map_or(kept, |known| known.or(kept)));
+    }
+}
+
+/// The caller's decision.
+pub(super) fn parent_state(incoming: &Incoming) -> Option<ParentState<'_>> {
+    let extracted = incoming.extracted.as_ref();
+    let context = extracted.map(|found| ParentState { sampled: found.sampled, ot: found.trace_state.get("ot") });
+    context.or_else(|| incoming.instruction.map(|sampled| ParentState { sampled, ot: None }))
+}
