@@ -1,9 +1,9 @@
-//! The callbacks of proxy-wasm ABI 0.2.1: what the host calls, handed to the context that it is about.
+//! The callbacks of proxy-wasm ABI 0.2.1: what the host calls, and to which context each call belongs.
 //!
 //! Only those that the filter needs are there: Envoy calls each one that it finds, for each body chunk and trailer of each
 //! request. They are written here and not taken from the SDK, whose dispatcher keeps every callback and host call of the ABI in
-//! the module (56 kB) and looks a context up in three hash maps for each call. A context that is not known is left alone, and
-//! so is a callback inside of another one: neither traps.
+//! the module (56 kB) and looks a context up in three hash maps for each call. A callback for an unknown context
+//! does nothing, and neither does a callback inside of another one.
 
 #![allow(unsafe_code)]
 
@@ -15,12 +15,12 @@ use std::cell::RefCell;
 const CONTINUE: u32 = 0;
 
 thread_local! {
-    /// A module has one thread; in the native tests each thread is a module.
+    /// A module has one thread. In the native tests each thread is a module.
     static CONTEXTS: RefCell<Contexts> = const { RefCell::new(Contexts { roots: Vec::new(), streams: Vec::new() }) };
 }
 
-/// Every context that lives, in the order of ids. Envoy counts ids up, so a new stream comes last, and the short-lived ones
-/// that come and go all the time are near the end, where little moves when one is removed.
+/// All contexts, sorted by id. Envoy counts ids up, so a new stream comes last, and short-lived streams are near the end, where
+/// little moves when one is removed.
 struct Contexts {
     roots: Vec<(u32, Box<Root>)>,
     streams: Vec<(u32, Box<HttpStream>)>,
@@ -28,11 +28,11 @@ struct Contexts {
 
 #[cfg(target_family = "wasm")]
 unsafe extern "C" {
-    /// Runs what the C library has to do before anything else.
+    /// Initialises the C library.
     fn __wasm_call_ctors();
 }
 
-/// Called once, before anything else.
+/// Called once, before any other function.
 #[cfg(target_family = "wasm")]
 #[unsafe(no_mangle)]
 pub extern "C" fn _initialize() {
@@ -40,7 +40,7 @@ pub extern "C" fn _initialize() {
     crate::start();
 }
 
-/// Says which version of the ABI this is, by its name.
+/// Its name tells the host the version of the ABI.
 #[cfg_attr(target_family = "wasm", unsafe(no_mangle))]
 pub extern "C" fn proxy_abi_version_0_2_1() {}
 
@@ -62,7 +62,7 @@ pub extern "C" fn proxy_on_context_create(context: u32, root: u32) {
     });
 }
 
-/// The VM has started: asked once, of the first root.
+/// The VM has started. Called once, with the first root context.
 #[cfg_attr(target_family = "wasm", unsafe(no_mangle))]
 pub extern "C" fn proxy_on_vm_start(_: u32, _: usize) -> bool {
     crate::logging::set_level();
@@ -81,7 +81,7 @@ pub extern "C" fn proxy_on_tick(context: u32) {
     root(context, Root::tick);
 }
 
-/// The answer to a call of ours, which always belongs to a root.
+/// The reply to an HTTP call of this filter. All of them are made by root contexts.
 #[cfg_attr(target_family = "wasm", unsafe(no_mangle))]
 pub extern "C" fn proxy_on_http_call_response(context: u32, token: u32, _: usize, _: usize, _: usize) {
     root(context, |root| root.replied(token));
@@ -107,13 +107,13 @@ pub extern "C" fn proxy_on_log(context: u32) {
     stream(context, HttpStream::log);
 }
 
-/// The context may go, or not yet: then [`crate::abi::done`] says when.
+/// True if the context may be deleted now; else [`crate::abi::done`] says when.
 #[cfg_attr(target_family = "wasm", unsafe(no_mangle))]
 pub extern "C" fn proxy_on_done(context: u32) -> bool {
     root(context, Root::done).unwrap_or(true)
 }
 
-/// The context goes.
+/// The context is deleted.
 #[cfg_attr(target_family = "wasm", unsafe(no_mangle))]
 pub extern "C" fn proxy_on_delete(context: u32) {
     with(|contexts| {

@@ -1,7 +1,18 @@
-//! sidespan as a proxy-wasm filter: callbacks of Envoy come in, host calls go out.
+//! sidespan as a proxy-wasm filter: Envoy's callbacks come in, host calls go out.
 //!
-//! Everything that is decided is decided in [`sidespan_core`], which knows no host. `unsafe` code is in [`abi`] and
-//! [`callbacks`] only.
+//! Every decision is made in [`sidespan_core`], which knows no host. `unsafe` code is in [`abi`] and [`callbacks`] only.
+//!
+//! | file | concern |
+//! |---|---|
+//! | `callbacks` | what Envoy calls; which context is meant |
+//! | `abi` | what Envoy is called for: host calls with results |
+//! | `pairs` | the serialisation of header maps |
+//! | `root`, `stream` | the two kinds of contexts |
+//! | `shared` | what a root context shares with its streams |
+//! | `attributes`, `marks` | a request, as the core asks for it ([`sidespan_core::stream::StreamHost`]) |
+//! | `expressions`, `batch_read` | all attributes of a span in one host call |
+//! | `envoy` | timer, export calls, metrics ([`sidespan_core::tracer::TracerHost`]) |
+//! | `entropy`, `logging` | random bytes; log lines |
 
 #![warn(rustdoc::broken_intra_doc_links, rustdoc::private_intra_doc_links, rustdoc::bare_urls)]
 

@@ -3,17 +3,17 @@
 use crate::abi;
 use log::{LevelFilter, Log, Metadata, Record};
 
-/// Readies the log and the last word of a panic. The module's entry point calls it; so does a native test before each scenario.
+/// Sets the logger, and a hook that logs the message of a panic. To be called before any callback.
 pub fn start() {
-    // A second VM start in the same process finds the logger in place, which is fine. The level comes in `on_vm_start`:
-    // Envoy refuses host calls while a module initialises.
+    // In tests the logger may be set already, which does no harm. The level is read in `on_vm_start`: Envoy refuses host calls
+    // while a module initialises.
     let _ = log::set_logger(&HostLog);
     std::panic::set_hook(Box::new(|info| abi::log(CRITICAL, &format!("sidespan: {info}"))));
 }
 
 const CRITICAL: u32 = 5;
 
-/// Log lines go to the host; one that it refuses is gone.
+/// Writes log lines to the host's log. A line that the host refuses is lost.
 struct HostLog;
 
 impl Log for HostLog {
@@ -32,7 +32,7 @@ impl Log for HostLog {
     fn flush(&self) {}
 }
 
-/// Takes over the level that Envoy runs with, so that a line nobody reads is never formatted.
+/// Takes the log level of Envoy, so that lines below it are not even formatted.
 pub fn set_level() {
     log::set_max_level(match abi::log_level() {
         Ok(0) => LevelFilter::Trace,

@@ -1,57 +1,98 @@
-//! The pure core of sidespan: what a tracer in a proxy decides, without the proxy.
+//! The pure core of sidespan: the decisions of a tracer in a proxy, without the proxy.
 //!
-//! The core never asks a clock, the environment or the host: time,
-//! randomness and attributes are arguments; header edits, encoded spans and calls to make are results. So the same code runs in
-//! the proxy, in `sidespan explain`, and in tests that need no proxy.
+//! The core never asks a clock, the environment or the proxy by itself. Time, randomness and attributes are arguments or come
+//! through two small traits; header edits, encoded spans and calls to make are results. So the same code runs in a proxy, in
+//! `sidespan explain`, and in tests that need no proxy, and a second shell around it stays thin.
 //!
 //! # The life of a request
 //!
 //! ```text
-//!  Envoy                     the shell                   core
+//!  Envoy                    a shell                    the core
 //!
-//!  request headers ────────▶ stream: one read ─────────▶ propagation::extract    which trace is it?
-//!                                                        sampling::decide        is it kept by the rate, or by its caller?
-//!  changed headers ◀──────── stream: apply ◀──────────── propagation::edits      what is the next hop told?
+//!  request headers ───────▶ read once ───────────────▶ Stream::start
+//!                                                        propagation::extract   which trace is it?
+//!                                                        sampling::decide       is it kept by the rate, or by its caller?
+//!  changed headers ◀─────── apply the edits ◀──────────  propagation::edits     what is the next hop told?
 //!        ⋮
-//!  response headers ───────▶ stream ───────────────────▶ sampling::late_keep          was an error kept below, or is this one?
-//!  keep signal ◀──────────── stream: apply ◀────────────   towards the caller
-//!  mark in shared data ◀───▶ shared ◀──────────────────▶   towards the other listener of this pod
+//!  response headers ──────▶ read once ───────────────▶ Stream::response_headers
+//!                                                        late_keep              was an error kept below, or is this one?
+//!  keep signal ◀─────────── apply the edits ◀──────────    to the caller
+//!  mark ◀─────────────────▶ StreamHost ◀──────────────▶    to the other listener of this pod
 //!        ⋮
-//!  end of stream (on_log) ─▶ stream ───────────────────▶ sampling::revise        is it kept after all, and with which threshold?
-//!  attributes ◀────────────▶ attributes, if kept ──────▶ span::build             what happened
-//!                                                        recorder                the cap, then otlp: bytes of the span
-//!                                                        export                  the queue
+//!  end of the stream ─────▶ log ─────────────────────▶ Stream::finish
+//!                                                        sampling::revise       is it kept after all, with which threshold?
+//!  attributes ◀───────────▶ Attributes, if kept ◀─────▶  span::build            what happened
+//!                             Finished
+//!                                │ the same thread, or another one
+//!                                ▼
+//!                           record ──────────────────▶ Tracer::record
+//!                                                        Pipeline               otlp: bytes of the span; the cap
+//!                                                        Exporter::push         the queue
 //!        ⋮
-//!  timer (on_tick) ────────▶ root ─────────────────────▶ Exporter::poll          what leaves now?
-//!  call to the collector ◀── root: dispatch ◀───────────   one request
-//!  its answer ─────────────▶ root ─────────────────────▶ Exporter::reply         delivered, to be sent again, or lost: counted
+//!  timer ─────────────────▶ tick ────────────────────▶ Tracer::tick
+//!                                                        Pipeline::close_window which late keeps survive the cap?
+//!  call to the collector ◀─ TracerHost ◀──────────────── Exporter::poll         what leaves now?
+//!  metrics ◀─────────────── TracerHost ◀──────────────── Stats
+//!  reply of the collector ▶ replied ─────────────────▶ Tracer::replied
+//!                                                        Exporter::reply        delivered, to be sent again, or lost: counted
 //! ```
 //!
-//! An unsampled success ends at `revise`: nothing is read for it but what the decision needs, and nothing outlives it.
+//! A successful request that is not sampled ends at `revise`: only what the decision needs is read for it, and nothing
+//! outlives it.
+//!
+//! # Two shells
+//!
+//! | trait | what a shell implements | called by |
+//! |---|---|---|
+//! | [`span::Attributes`] | attributes and header maps of a request | a stream |
+//! | [`stream::StreamHost`] | the above, the clock, marks | a stream, on the thread of its worker |
+//! | [`id::Entropy`] | random bytes | the beginning of a stream |
+//! | [`tracer::TracerHost`] | timer, export calls, compression, metrics | [`tracer::Tracer`], on the thread that owns it |
+//!
+//! The shell that Envoy's VM loads is the crate `sidespan`. There one thread does everything. Where workers run in parallel, they
+//! share a [`stream::Plan`] (`Send + Sync`), each counts into [`export::Stats`] of its own, and they hand [`stream::Finished`]
+//! spans (`Send`) to the one thread that owns the tracer.
 //!
 //! # The rooms
 //!
-//! Each knows only those before it; [`config`] is read by all. `tests/architecture.rs` holds them to that.
+//! Each knows only those before it; [`config`] is read by all. `tests/architecture.rs` checks that.
 //!
 //! | room | concern |
 //! |---|---|
-//! | [`config`] | what an operator can say; every problem with its path and a hint |
+//! | [`config`] | what an operator can configure; every problem with its path and a hint |
+//! | [`random`] | numbers that need not be unpredictable |
 //! | [`id`] | trace and span ids, never zero; where random bytes come from |
 //! | [`context`] | the span context: ids, flags, the four states of a decision |
 //! | [`propagation`] | headers in, header edits out; one file for each format |
 //! | [`sampling`] | the two decisions, thresholds, rules, the late keep, the cap |
 //! | [`span`] | what one request becomes: name, kind, status, attributes, identity |
-//! | [`otlp`] | bytes of the wire, and what an answer means |
-//! | [`export`] | what leaves and when; every span accounted for |
-//! | [`filter`] | the life of one stream over the rooms above |
-//! | [`recorder`] | what becomes of a span that is kept: through the cap to the exporter |
+//! | [`otlp`] | encodings of spans, and the meaning of a receiver's reply |
+//! | [`export`] | what leaves and when; every span is accounted for |
+//! | [`stream`] | the life of one request over the rooms above |
+//! | [`pipeline`] | kept spans: through the cap to the exporter |
+//! | [`tracer`] | a configuration in force: timer, export calls, metrics, shutdown |
 //!
-//! The shell that Envoy loads is the crate `sidespan`.
+//! # Glossary
 //!
-//! # Nothing may trap
+//! | term | meaning |
+//! |---|---|
+//! | R | the randomness of a trace, 56 bits: `rv` in `tracestate`, else the end of the trace id. All hops of a trace have the same R |
+//! | threshold (T, `th`) | 56 bits: a span is kept iff R ≥ T, so with the probability (2^56 − T) / 2^56. Lower means more spans |
+//! | head | the decision at the request headers: the caller's, or by the rate of a policy. It is propagated and never changed afterwards |
+//! | late keep | the decision to keep a span that the head did not sample, or to give it a lower threshold, by what is known later |
+//! | stratum | a group of requests with a threshold of its own: error, slow, marked, debug; all others are plain. It is the reason on the span, and does not depend on R |
+//! | policy | what applies to a request: head rate, errors, slow requests and caps, from the first rule that matches, else the defaults |
+//! | whole path | all spans from the root to an error, also those of callers that answered with success |
+//! | signal | `server-timing: trace;…;th=…` in a response: tells the caller's proxy that a span below was kept, and with which threshold |
+//! | mark | the same inside of a pod: the outbound listener leaves it in the proxy, the inbound listener of the same trace finds it |
+//! | cap | `maxPerSecond` of a policy: the bound on late keeps, for errors and for slow requests each |
+//! | window | the time over which a cap counts: as long as a batch waits. Its late keeps are held until its end |
+//! | τ | the largest R that a cap removed in a window: the least threshold of those that it kept |
 //!
-//! A panic in the module answers the requests of a whole worker with 503. So lints deny `unwrap`, `expect`, `panic!`, indexing and
-//! unchecked arithmetic here, every buffer has a bound, and the SDK, which panics, is not used.
+//! # Nothing may panic
+//!
+//! A panic in the module ends the VM, and Envoy answers the requests of a whole worker with 503. So lints deny `unwrap`,
+//! `expect`, `panic!`, indexing and unchecked arithmetic here, and every buffer has a bound.
 
 #![forbid(unsafe_code)]
 #![warn(rustdoc::broken_intra_doc_links, rustdoc::private_intra_doc_links, rustdoc::bare_urls)]
