@@ -36,6 +36,7 @@ impl Backoff {
     }
 
     /// When the next call may be made, if not now.
+    #[cfg(test)]
     pub(super) fn closed_until(&self) -> Option<u64> {
         (self.failures > 0).then_some(self.until_ns)
     }

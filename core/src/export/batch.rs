@@ -237,6 +237,7 @@ impl Queue {
     }
 
     /// Whether a complete batch waits.
+    #[cfg(test)]
     pub(super) fn has_waiting(&self) -> bool {
         !self.waiting.is_empty()
     }
@@ -247,6 +248,7 @@ impl Queue {
     }
 
     /// Bytes that count against the bound, under way included.
+    #[cfg(test)]
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }

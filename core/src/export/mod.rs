@@ -10,7 +10,7 @@
 //! ```
 //!
 //! **Memory.** Spans in all three places together take at most `queue.maxBytes`, bookkeeping included. On top come the
-//! reserve of the open batch (at most [`BATCH_BYTES`]) and, for the length of one host call, one framed request.
+//! reserve of the open batch (at most 512 KiB) and, for the length of one host call, one framed request.
 //!
 //! **Delivery.** A request is sent again only after a failure that the OTLP specification calls retryable. Where an answer was
 //! lost after the receiver took the request, this is at least once; otherwise exactly once.
@@ -19,6 +19,7 @@
 
 mod backoff;
 mod batch;
+mod call;
 mod events;
 mod receiver;
 pub mod stats;
@@ -28,6 +29,7 @@ mod telemetry;
 mod tests;
 
 pub use self::batch::Class;
+pub use self::call::{DispatchError, ExportCall};
 pub use self::events::Event;
 pub use self::stats::{Counter, Gauge, Histogram, MetricKind, Stats};
 pub use self::telemetry::is_telemetry;
@@ -35,6 +37,7 @@ pub use crate::otlp::reply::Reply;
 
 use self::backoff::Backoff;
 use self::batch::{Batch, Queue, QueueLimits};
+use self::call::grpc_frame;
 use self::events::Events;
 use self::receiver::Receiver;
 use crate::config::{self, Compression};
@@ -45,13 +48,13 @@ use crate::span::{Attribute, Span};
 use std::sync::Arc;
 
 /// Calls under way at once.
-pub const MAX_CALLS: usize = 4;
+const MAX_CALLS: usize = 4;
 
 /// Span bytes of one request, unless one span alone is larger. Far below the 4 MiB that gRPC servers take by default.
-pub const BATCH_BYTES: usize = 512 * 1024;
+const BATCH_BYTES: usize = 512 * 1024;
 
 /// A larger span is dropped.
-pub const SPAN_BYTES: usize = 1024 * 1024;
+const SPAN_BYTES: usize = 1024 * 1024;
 
 /// Envoy answers each call in its timeout; one that is this much later is given up, so that its spans are not stuck.
 const GRACE_NS: u64 = 30_000_000_000;
@@ -59,33 +62,7 @@ const GRACE_NS: u64 = 30_000_000_000;
 const MILLISECOND_NS: u64 = 1_000_000;
 
 /// Compresses with zlib (RFC 1950); `None` if that failed. Envoy's foreign function `compress`, in a closure of the host.
-pub type Compress<'a> = &'a mut dyn FnMut(&[u8]) -> Option<Vec<u8>>;
-
-/// An export call to make.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ExportCall {
-    /// To be given to [`Exporter::dispatched`].
-    pub id: u64,
-    /// The Envoy cluster.
-    pub cluster: Arc<str>,
-    /// Pseudo-headers first.
-    pub headers: Vec<(String, String)>,
-    /// The request body.
-    pub body: Vec<u8>,
-    /// Never zero.
-    pub timeout_ms: u32,
-}
-
-/// Why a call was not made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DispatchError {
-    /// `BadArgument`: Envoy has no such cluster (or found a header missing).
-    UnknownCluster,
-    /// `InternalFailure`: no endpoint, or an immediate failure; no callback will come.
-    NoHealthyHost,
-    /// Any other status of the host.
-    Other(u32),
-}
+type Compress<'a> = &'a mut dyn FnMut(&[u8]) -> Option<Vec<u8>>;
 
 /// The result of [`Exporter::push`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -228,19 +205,6 @@ impl Exporter {
         true
     }
 
-    /// When [`Self::poll`] will have something to do, if nothing else happens; `None` if it will not. May lie in the past.
-    pub fn wake_at(&self) -> Option<u64> {
-        let gate = self.backoff.closed_until().unwrap_or(0);
-        let ready = match (self.queue.has_waiting(), self.deadline_ns) {
-            (true, _) => Some(gate),
-            (false, Some(_)) => self.queue.due_ns().map(|_| gate),
-            (false, None) => self.queue.due_ns().map(|due| due.max(gate)),
-        };
-        let ready = ready.filter(|_| self.calls.len() < MAX_CALLS);
-        let late = self.calls.iter().map(|call| self.lost_at(call)).min();
-        ready.into_iter().chain(late).min()
-    }
-
     /// Shutdown begins: everything leaves at once, retries included, until `deadline_ns`. Backoff starts anew.
     pub fn drain(&mut self, deadline_ns: u64) {
         self.deadline_ns = Some(deadline_ns);
@@ -271,16 +235,6 @@ impl Exporter {
     /// Lines for the log, since the last call.
     pub fn take_events(&mut self) -> Vec<Event> {
         self.events.take()
-    }
-
-    /// Bytes that count against `queue.maxBytes`, under way included.
-    pub fn queued_bytes(&self) -> usize {
-        self.queue.bytes()
-    }
-
-    /// Spans that wait or are under way.
-    pub fn queued_spans(&self) -> u64 {
-        self.queue.spans()
     }
 
     fn may_call(&self, now_ns: u64) -> bool {
@@ -427,15 +381,6 @@ impl Exporter {
             self.events.queue_has_room();
         }
     }
-}
-
-/// A gRPC message: compressed or not, length, message (gRPC over HTTP/2, "Length-Prefixed-Message").
-fn grpc_frame(message: &[u8], compressed: bool) -> Vec<u8> {
-    let mut out = Vec::with_capacity(message.len().saturating_add(5));
-    out.push(u8::from(compressed));
-    out.extend_from_slice(&(message.len() as u32).to_be_bytes());
-    out.extend_from_slice(message);
-    out
 }
 
 fn counter(failure: Failure) -> Counter {

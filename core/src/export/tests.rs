@@ -15,6 +15,31 @@ use std::collections::BTreeMap;
 const S: u64 = 1_000_000_000;
 const START: u64 = 1_700_000_000 * S;
 
+impl Exporter {
+    /// When [`Self::poll`] will have something to do, if nothing else happens; `None` if it will not. May lie in the past.
+    fn wake_at(&self) -> Option<u64> {
+        let gate = self.backoff.closed_until().unwrap_or(0);
+        let ready = match (self.queue.has_waiting(), self.deadline_ns) {
+            (true, _) => Some(gate),
+            (false, Some(_)) => self.queue.due_ns().map(|_| gate),
+            (false, None) => self.queue.due_ns().map(|due| due.max(gate)),
+        };
+        let ready = ready.filter(|_| self.calls.len() < MAX_CALLS);
+        let late = self.calls.iter().map(|call| self.lost_at(call)).min();
+        ready.into_iter().chain(late).min()
+    }
+
+    /// Bytes that count against `queue.maxBytes`, under way included.
+    fn queued_bytes(&self) -> usize {
+        self.queue.bytes()
+    }
+
+    /// Spans that wait or are under way.
+    fn queued_spans(&self) -> u64 {
+        self.queue.spans()
+    }
+}
+
 /// An exporter, a clock, and Envoy.
 struct World {
     exporter: Exporter,

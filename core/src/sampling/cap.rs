@@ -5,7 +5,7 @@
 //! survives was included with the probability that R exceeds τ, the largest R that did not survive. So τ is its threshold.
 
 use crate::id::TraceId;
-use crate::sampling::HeadThreshold;
+use crate::sampling::head::HeadThreshold;
 use crate::sampling::threshold::Threshold;
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
-//! The late keep travels up while every ancestor is still open: a signal in the response, a mark for the other listener.
+//! How callers learn of a late keep while their requests are still open: a signal in the response, and a mark for the other
+//! listener of a proxy.
 //!
 //! W3C Trace Context level 3 (draft), "Trace Context HTTP Response Headers Format" and "deferred sampling":
 //! ```text
@@ -19,32 +20,32 @@ const MARK: usize = 33;
 const VERSION: u8 = 1;
 const UNKNOWN: u64 = u64::MAX;
 
-/// With which threshold something below was kept.
+/// The threshold with which something below was kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kept {
     /// Iff R is not below it.
     At(Threshold),
-    /// Nobody said.
+    /// Not known.
     Unknown,
 }
 
 /// "Keep your span too", sent with the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Signal {
-    /// Only believed by callers of the same trace.
+    /// Callers ignore the signal of another trace.
     pub trace_id: TraceId,
     /// The span that is kept.
     pub span_id: SpanId,
-    /// With which threshold.
+    /// The threshold that it is kept with.
     pub kept: Kept,
 }
 
 /// "Keep your span too", left for the listener that serves our caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark {
-    /// Only believed for the same trace.
+    /// The mark of another trace is ignored.
     pub trace_id: TraceId,
-    /// With which threshold.
+    /// The threshold that it is kept with.
     pub kept: Kept,
     /// When it was left, in nanoseconds since the epoch.
     pub time_ns: u64,
@@ -121,6 +122,7 @@ fn without_ours(value: &[u8]) -> Option<Vec<u8>> {
     others.iter().any(|metric| !trim(metric).is_empty()).then(|| trim(&left).to_vec())
 }
 
+/// A metric of `server-timing` that says that a span was kept.
 struct Heard {
     kept: Kept,
     ours: bool,
