@@ -16,9 +16,9 @@ use std::time::Duration;
 pub struct Failed(pub u32);
 
 impl Failed {
-    /// The thing asked for does not exist.
+    /// It does not exist.
     pub const NOT_FOUND: Self = Self(1);
-    /// An argument names nothing the host knows: an unknown cluster, a map that is not there in this callback.
+    /// An argument is not known to the host: an unknown cluster, or a map that does not exist in this callback.
     pub const BAD_ARGUMENT: Self = Self(2);
     /// The compare-and-swap number was stale.
     pub const CAS_MISMATCH: Self = Self(8);
@@ -26,7 +26,7 @@ impl Failed {
     pub const INTERNAL_FAILURE: Self = Self(10);
 }
 
-/// What the host answered.
+/// The result of a host call.
 pub type Answer<T> = Result<T, Failed>;
 
 /// Header maps by their ABI number.
@@ -146,7 +146,7 @@ unsafe extern "C" {
 
 /// Writes one line to the host's log.
 pub fn log(level: u32, message: &str) {
-    // A line that the host refuses has nowhere else to go.
+    // There is no other place for a line that the host refuses.
     let _ = unsafe { proxy_log(level, message.as_ptr(), message.len()) };
 }
 
@@ -269,7 +269,7 @@ fn checked(status: u32) -> Answer<()> {
     if status == 0 { Ok(()) } else { Err(Failed(status)) }
 }
 
-/// Takes over what the host allocated in our memory through `proxy_on_memory_allocate`.
+/// Takes ownership of the memory that the host allocated through `proxy_on_memory_allocate`.
 fn returned(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Answer<Vec<u8>> {
     let mut data: *mut u8 = null_mut();
     let mut size: usize = 0;

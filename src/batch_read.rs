@@ -1,4 +1,4 @@
-//! The attributes of a span in one host call.
+//! All attributes of a span in one host call: the expression that asks for them, and its answer.
 //!
 //! Each read of an attribute crosses into the host, and the host enters the VM once more to place the answer; a span needs
 //! a dozen. Envoy also evaluates CEL expressions (foreign functions `expr_create` and `expr_evaluate`), and a list of
@@ -10,7 +10,7 @@ use sidespan_core::span::Kind;
 use sidespan_core::span::attributes::path;
 use std::ops::Range;
 
-/// What every request has that went upstream.
+/// Attributes of every request that went upstream.
 const PRESENT: [&[u8]; 12] = [
     path::REQUEST_TIME,
     path::REQUEST_DURATION,
@@ -26,7 +26,7 @@ const PRESENT: [&[u8]; 12] = [
     path::SOURCE_ADDRESS,
 ];
 
-/// Things of Istio that most requests lack, and how CEL asks whether they are there: what is not need not be looked for.
+/// Attributes of Istio that most requests lack, and CEL expressions that tell whether they are there: absent ones are not read.
 const SERVER_ABSENT: [Absence; 3] = [
     Absence { prefix: b"filter_state\0downstream_peer\0", test: "has(filter_state.downstream_peer)" },
     Absence { prefix: b"filter_state\0downstream_peer_obj\0", test: "has(filter_state.downstream_peer_obj)" },
@@ -43,10 +43,10 @@ struct Absence {
     test: &'static str,
 }
 
-/// What one expression answered.
+/// The answer to one expression.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BatchRead {
-    /// As it came; the values are cut out of it.
+    /// As it came; the values are ranges of it.
     answer: Vec<u8>,
     values: Vec<(&'static [u8], Range<usize>)>,
     absent: Vec<&'static [u8]>,

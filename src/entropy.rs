@@ -1,4 +1,4 @@
-//! Random bytes from the host, many at a time: each fill is a host call.
+//! Random bytes from the host, many at a time, because each read is a host call.
 
 use crate::abi;
 use sidespan_core::id::Entropy;

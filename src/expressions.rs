@@ -1,4 +1,4 @@
-//! CEL expressions that Envoy evaluates for us: all attributes of a span in one host call.
+//! CEL expressions that Envoy evaluates: all attributes of a span in one host call.
 
 use crate::abi;
 use crate::batch_read::{self, BatchRead};
@@ -37,7 +37,7 @@ impl Expressions {
 impl Drop for Expressions {
     fn drop(&mut self) {
         for id in [&self.server, &self.client].into_iter().flatten() {
-            // What the host does not delete it keeps: a few hundred bytes, once per configuration.
+            // If the host does not delete it, a few hundred bytes stay for each configuration.
             let _ = abi::foreign_function("expr_delete", id);
         }
     }

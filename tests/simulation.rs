@@ -349,17 +349,17 @@ impl Mesh {
     fn promise(&self, stream: &Stream, response: &Response, ended: bool) -> Option<Kept> {
         let (policy, outcome) = (self.policy(stream), outcome(response, ended));
         let failed = if ended { policy.errors.is_error(&outcome) } else { policy.errors.is_error_so_far(&outcome) };
-        let verdict = revise(policy, &stream.head, failed, &outcome, stream.below);
+        let decision = revise(policy, &stream.head, failed, &outcome, stream.below);
         let caps = &self.pods[stream.pod].caps[stream.policy];
-        let last_tau = verdict.cap.and_then(|cap| caps[cap as usize].as_ref()).and_then(CapWindow::last_tau);
-        verdict.promise(stream.head.randomness, last_tau)
+        let last_tau = decision.cap.and_then(|cap| caps[cap as usize].as_ref()).and_then(CapWindow::last_tau);
+        decision.promise(stream.head.randomness, last_tau)
     }
 
     fn finish(&mut self, stream: Stream, response: &Response) {
         let (policy, outcome) = (self.policy(&stream), outcome(response, true));
         let failed = policy.errors.is_error(&outcome);
         let slow = policy.slow.as_ref().is_some_and(|slow| slow.is_slow(&outcome));
-        let verdict = revise(policy, &stream.head, failed, &outcome, stream.below);
+        let decision = revise(policy, &stream.head, failed, &outcome, stream.below);
         let Self { pods, spans, .. } = self;
         (spans[stream.span].failed, spans[stream.span].slow) = (failed, slow);
         let mut above = spans[stream.span].parent.filter(|_| failed);
@@ -367,18 +367,18 @@ impl Mesh {
             spans[span].above = true;
             above = spans[span].parent;
         }
-        if !verdict.keep {
+        if !decision.keep {
             return;
         }
-        match pods[stream.pod].window(stream.policy, verdict.cap) {
+        match pods[stream.pod].window(stream.policy, decision.cap) {
             Some(window) => {
                 let late =
-                    Late { item: stream.span, bytes: 300, threshold: verdict.threshold, head: stream.head.threshold };
+                    Late { item: stream.span, bytes: 300, threshold: decision.threshold, head: stream.head.threshold };
                 window.offer(stream.head.randomness, stream.trace_id, late, &mut |(span, threshold)| {
                     spans[span].exported = Some(threshold);
                 });
             }
-            None => spans[stream.span].exported = Some(verdict.threshold),
+            None => spans[stream.span].exported = Some(decision.threshold),
         }
     }
 

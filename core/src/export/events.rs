@@ -1,4 +1,4 @@
-//! What the log says: one line per change of state, never one per failure.
+//! Log lines of the exporter: one for each change of state, never one for each failure.
 
 use crate::otlp::reply::Failure;
 use log::Level;
@@ -6,21 +6,21 @@ use log::Level;
 /// A line for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// How bad it is.
+    /// Severity.
     pub level: Level,
     /// Names the cluster, and what to check.
     pub text: String,
 }
 
-/// The state that the log has been told of.
+/// The state that the log shows.
 #[derive(Debug, Default)]
 pub(super) struct Events {
     cluster: String,
-    /// What is wrong now, and whether a line says so.
+    /// The failure that lasts, and whether a line has been written about it.
     state: Option<(Failure, bool)>,
     /// When each kind of line was last written: a receiver that goes up and down each second gets one line a minute.
     written: Vec<(Kind, u64)>,
-    /// Spans lost when the present trouble began.
+    /// Spans lost before the present failure began.
     lost_before: u64,
     queue_full: bool,
     pending: Vec<Event>,
@@ -45,7 +45,7 @@ impl Events {
     }
 
     /// A call failed. `in_a_row` counts failures with this one: right after its start Envoy may not know the cluster or its
-    /// endpoints yet, so that one such failure is nothing to speak of.
+    /// endpoints yet, so that one such failure is not logged.
     pub(super) fn failed(
         &mut self,
         (failure, retryable): (Failure, bool),
@@ -62,7 +62,7 @@ impl Events {
             self.lost_before = lost;
         }
         let shown = self.may_write(Kind::Failed(failure), now_ns);
-        // A line about another trouble still stands until spans arrive again.
+        // A line about another failure stays valid until spans are delivered again.
         let stands = self.state.is_some_and(|(_, shown)| shown);
         self.state = Some((failure, shown || stands));
         if shown {
@@ -81,7 +81,7 @@ impl Events {
         }
     }
 
-    /// Spans were dropped for want of room.
+    /// Spans were dropped because the queue was full.
     pub(super) fn queue_full(&mut self, now_ns: u64) {
         if !std::mem::replace(&mut self.queue_full, true) && self.may_write(Kind::QueueFull, now_ns) {
             self.write(

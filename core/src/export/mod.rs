@@ -1,4 +1,4 @@
-//! What leaves and when: spans in, export calls out, every span accounted for.
+//! The exporter: spans in, export calls out, every span accounted for.
 //!
 //! The [`Exporter`] does nothing by itself. Its owner pushes encoded spans, polls it on each tick (and after each
 //! reply) for calls to make, and reports their results:
@@ -334,7 +334,7 @@ impl Exporter {
             let steps = if failure == Failure::UnknownCluster { 2 } else { 1 };
             self.backoff.failed(now_ns, call.generation, steps, wait_ns, &mut self.random);
         } else {
-            // The receiver is there: it is what was sent that it does not want.
+            // The receiver works: it refused this request only.
             self.backoff.succeeded();
         }
         if retryable && self.max_elapsed_ns > 0 {

@@ -94,14 +94,14 @@ impl World {
 
     fn tick_with(&mut self, envoy: impl Fn(&ExportCall) -> Result<(), DispatchError>) -> usize {
         let mut calls = 0;
-        while let Some(send) = self.exporter.poll(self.now, &mut |_| None) {
+        while let Some(call) = self.exporter.poll(self.now, &mut |_| None) {
             calls += 1;
             assert!(calls < 1000, "poll must come to an end");
             self.next_token += 1;
-            let result = envoy(&send).map(|()| self.next_token);
-            self.exporter.dispatched(send.id, result, self.now);
+            let result = envoy(&call).map(|()| self.next_token);
+            self.exporter.dispatched(call.id, result, self.now);
             if result.is_ok() {
-                self.under_way.push((self.next_token, send));
+                self.under_way.push((self.next_token, call));
             }
             self.check();
         }
@@ -112,9 +112,9 @@ impl World {
     /// The collector answers everything that is under way.
     fn answer(&mut self, status: u16, headers: &[(&str, &str)], body: &[u8]) {
         let headers: Vec<_> = headers.iter().map(|(name, value)| Header::new(*name, *value)).collect();
-        for (token, send) in std::mem::take(&mut self.under_way) {
+        for (token, call) in std::mem::take(&mut self.under_way) {
             if status == 200 {
-                self.take(&send.body);
+                self.take(&call.body);
             }
             let reply =
                 Reply { status: Some(status).filter(|status| *status > 0), headers: &headers, body, trailers: &[] };
@@ -176,8 +176,8 @@ fn spans_of(body: &[u8]) -> Vec<u64> {
     ids
 }
 
-fn header<'a>(send: &'a ExportCall, name: &str) -> Option<&'a str> {
-    let mut all = send.headers.iter().filter(|(known, _)| known == name);
+fn header<'a>(call: &'a ExportCall, name: &str) -> Option<&'a str> {
+    let mut all = call.headers.iter().filter(|(known, _)| known == name);
     let value = all.next().map(|(_, value)| value.as_str());
     assert!(all.next().is_none(), "{name} appears once");
     value
@@ -207,7 +207,7 @@ fn a_batch_is_bounded_in_bytes() {
     world.push(20_000, Class::Plain);
     let mut largest = 0;
     while world.tick() > 0 {
-        largest = world.under_way.iter().map(|(_, send)| send.body.len()).max().unwrap_or(0).max(largest);
+        largest = world.under_way.iter().map(|(_, call)| call.body.len()).max().unwrap_or(0).max(largest);
         world.answer(200, &[], b"");
         world.pass(1);
     }
@@ -469,7 +469,7 @@ fn what_is_under_way_counts_against_the_bound_and_is_never_dropped() {
     let mut world = World::new(&small_queue(64 * 1024));
     world.push(1000, Class::Plain);
     while world.tick() > 0 {}
-    let under_way: u64 = world.under_way.iter().map(|(_, send)| spans_of(&send.body).len() as u64).sum();
+    let under_way: u64 = world.under_way.iter().map(|(_, call)| spans_of(&call.body).len() as u64).sum();
     world.push(5000, Class::Error);
     assert!(world.exporter.queued_bytes() <= 64 * 1024);
     world.answer(200, &[], b"");
@@ -541,8 +541,8 @@ fn a_call_is_addressed_and_cannot_be_traced() {
     world.push(1, Class::Plain);
     world.pass(1);
     world.tick();
-    let send = &world.under_way[0].1;
-    assert_eq!((&*send.cluster, send.timeout_ms), ("outbound|4318||otel.obs.svc", 10_000));
+    let call = &world.under_way[0].1;
+    assert_eq!((&*call.cluster, call.timeout_ms), ("outbound|4318||otel.obs.svc", 10_000));
     let expected = [
         (":method", Some("POST")),
         (":path", Some("/v1/traces")),
@@ -556,9 +556,9 @@ fn a_call_is_addressed_and_cannot_be_traced() {
         ("cr", None),
     ];
     for (name, value) in expected {
-        assert_eq!(header(send, name), value, "{name}");
+        assert_eq!(header(call, name), value, "{name}");
     }
-    let traceparent = header(send, "traceparent").expect("there");
+    let traceparent = header(call, "traceparent").expect("there");
     assert!(traceparent.len() == 55 && traceparent.starts_with("00-") && traceparent.ends_with("-00"));
     assert!(is_telemetry(b"/anything", b"", USER_AGENT.as_bytes()));
 }
@@ -599,8 +599,8 @@ fn grpc_goes_through_the_same_call_with_its_frame_and_trailers() {
     world.push(3, Class::Plain);
     world.pass(1);
     world.tick();
-    let (token, send) = world.under_way.remove(0);
-    assert_eq!(&*send.cluster, "outbound|4317||otel.obs.svc");
+    let (token, call) = world.under_way.remove(0);
+    assert_eq!(&*call.cluster, "outbound|4317||otel.obs.svc");
     let expected = [
         (":path", "/opentelemetry.proto.collector.trace.v1.TraceService/Export"),
         (":authority", "otel.obs.svc:4317"),
@@ -609,9 +609,9 @@ fn grpc_goes_through_the_same_call_with_its_frame_and_trailers() {
         ("grpc-timeout", "10000m"),
     ];
     for (name, value) in expected {
-        assert_eq!(header(&send, name), Some(value));
+        assert_eq!(header(&call, name), Some(value));
     }
-    let (prefix, message) = send.body.split_at(5);
+    let (prefix, message) = call.body.split_at(5);
     assert_eq!(prefix[0], 0);
     assert_eq!(prefix[1..], (message.len() as u32).to_be_bytes());
     assert_eq!(spans_of(message), [1, 2, 3]);
@@ -646,10 +646,10 @@ fn json_and_zipkin_batches_of_all_classes_are_valid_documents() {
         world.pass(1);
         let mut sent = 0;
         while world.tick() > 0 {
-            for (_, send) in &world.under_way {
-                let document: serde_json::Value = serde_json::from_slice(&send.body).expect("JSON");
+            for (_, call) in &world.under_way {
+                let document: serde_json::Value = serde_json::from_slice(&call.body).expect("JSON");
                 sent += document.pointer(pointer).and_then(|spans| spans.as_array()).expect("spans").len();
-                assert_eq!(header(send, "content-type"), Some("application/json"));
+                assert_eq!(header(call, "content-type"), Some("application/json"));
             }
             for (token, _) in std::mem::take(&mut world.under_way) {
                 world.exporter.reply(token, &Reply { status: Some(202), ..Reply::default() }, world.now);
@@ -678,16 +678,16 @@ fn a_request_is_compressed_if_asked_for_and_possible() {
             let mut world = World::new(&config);
             world.push(100, Class::Plain);
             let now = START + S;
-            let send = world.exporter.poll(now, &mut fake_zlib).expect("due");
-            assert_eq!(header(&send, encoding), Some(name));
+            let call = world.exporter.poll(now, &mut fake_zlib).expect("due");
+            assert_eq!(header(&call, encoding), Some(name));
             let (encoded, sent) = (world.get(Counter::BytesEncoded), world.get(Counter::BytesSent));
-            assert!(sent < encoded / 2 && sent as usize == send.body.len());
+            assert!(sent < encoded / 2 && sent as usize == call.body.len());
             if protocol == Protocol::Grpc {
-                assert_eq!(send.body[0], 1);
+                assert_eq!(call.body[0], 1);
             }
             world.push(100, Class::Plain);
-            let send = world.exporter.poll(now + S, &mut |_| None).expect("due");
-            assert_eq!((header(&send, encoding), world.get(Counter::CompressionFailed)), (None, 1));
+            let call = world.exporter.poll(now + S, &mut |_| None).expect("due");
+            assert_eq!((header(&call, encoding), world.get(Counter::CompressionFailed)), (None, 1));
             world.check();
             assert_eq!(world.log.len(), 1);
         }

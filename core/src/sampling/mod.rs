@@ -1,4 +1,4 @@
-//! Decisions: at the request, and revised at the end.
+//! The two sampling decisions: at the request headers (head), and revised at the end.
 //!
 //! There is one sampling stage with a conditional threshold. A request falls into strata by facts that do not depend on
 //! the trace's randomness R (it failed, it was slow, an error below it was kept, the caller asked for debugging), and it is

@@ -24,10 +24,10 @@ pub struct Outcome {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ResponseFlags(pub u64);
 
-/// `sampling.errors`, ready to be asked.
+/// `sampling.errors`, compiled.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ErrorPolicy {
-    /// `None`: no error is kept for being one.
+    /// `None`: errors are not kept late.
     pub threshold: Option<Threshold>,
     /// Every span from the root to the error.
     pub whole_path: bool,
@@ -40,10 +40,10 @@ pub struct ErrorPolicy {
     grpc: u32,
 }
 
-/// `sampling.slow`, ready to be asked.
+/// `sampling.slow`, compiled.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SlowPolicy {
-    /// `None`: no slow request is kept for being one.
+    /// `None`: slow requests are not kept late.
     pub threshold: Option<Threshold>,
     /// At least this long is slow.
     pub at_least_ns: u64,
@@ -67,7 +67,7 @@ impl Outcome {
 // === impl ResponseFlags ===
 
 impl ResponseFlags {
-    /// Names by bit, as access logs print them (`ev:envoy/stream_info/stream_info.h`, `response_flag_utils`).
+    /// Names by bit, as access logs print them (`envoy/stream_info/stream_info.h`, `response_flag_utils`).
     pub const NAMES: [&'static str; 30] = [
         "LH", "UH", "UT", "LR", "UR", "UF", "UC", "UO", "NR", "DI", "FI", "RL", "UAEX", "RLSE", "DC", "URX", "SI",
         "IH", "DPE", "UMSDR", "RFCF", "NFCF", "DT", "UPE", "NC", "OM", "DF", "DO", "DR", "UDO",
@@ -76,7 +76,7 @@ impl ResponseFlags {
     /// How the tunnel of an upgraded connection ends when the server closes it, in order or not: Envoy sees no difference.
     const TUNNEL_END: Self = Self(1 << 4 | 1 << 6);
 
-    /// The client went away.
+    /// The client disconnected.
     pub const CLIENT_GONE: Self = Self(1 << 14 | 1 << 28);
 
     /// Flags that mean the request was not served as it should be: no healthy or known upstream, timeouts, resets,
@@ -154,13 +154,13 @@ impl ErrorPolicy {
     pub fn is_error(&self, outcome: &Outcome) -> bool {
         let flags = outcome.flags_that_count();
         if flags.any(ResponseFlags::CLIENT_GONE) && !flags.any(ResponseFlags::FAILURE) {
-            // Whatever was answered until then was not heard; a status that is an error was one all the same.
+            // The client did not wait for the answer; a status that is an error counts all the same.
             return self.client_disconnect || self.is_error_so_far(outcome);
         }
         outcome.http_status.is_none() || flags.any(ResponseFlags::FAILURE) || self.is_error_so_far(outcome)
     }
 
-    /// Whether the answer that has begun is one of a failure; silence may still be broken.
+    /// Whether the response headers show a failure. Without a response it is not known yet.
     pub fn is_error_so_far(&self, outcome: &Outcome) -> bool {
         let grpc = outcome.grpc_status.is_some_and(|code| code > 31 || self.grpc >> code & 1 == 1);
         grpc || outcome.http_status.is_some_and(|status| self.is_error_status(status))

@@ -1,4 +1,4 @@
-//! Rules: the first match wins. What depends on the workload alone is settled when the configuration is read.
+//! Sampling rules: the first match wins. Conditions on the workload are evaluated once, when the configuration is read.
 
 use crate::config::{self, Direction, Match, Parent, PathPattern, Rule, StringPattern};
 use crate::propagation::headers::{Header, values};
@@ -17,7 +17,7 @@ pub struct Workload<'a> {
     pub labels: &'a BTreeMap<String, String>,
 }
 
-/// What a rule may ask of a request.
+/// What the conditions of a rule look at.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
     /// Which side of the workload.
@@ -39,7 +39,7 @@ pub struct Policy {
     pub name: String,
     /// The head rate; `None` is 0 %.
     pub head: Option<Threshold>,
-    /// No span, whatever happens.
+    /// Never a span.
     pub drop: bool,
     /// Whether a parent's decision stands.
     pub parent: Parent,
@@ -56,7 +56,7 @@ pub struct Sampler {
     default: Policy,
 }
 
-/// What is left of a rule's conditions once the workload is known.
+/// The conditions of a rule that depend on the request.
 #[derive(Clone, Debug, Default)]
 struct Conditions {
     direction: Vec<Direction>,
@@ -95,7 +95,7 @@ impl Sampler {
         }
     }
 
-    /// As [`Self::policy`], of facts that are looked at only if there are rules.
+    /// As [`Self::policy`], but the facts are made only if there are rules.
     pub fn policy_of<'f>(&self, facts: impl FnOnce() -> Facts<'f>) -> (usize, &Policy) {
         if self.rules.is_empty() { (0, &self.default) } else { self.policy(&facts()) }
     }
@@ -110,7 +110,7 @@ impl Sampler {
         self.rules.len().saturating_add(1)
     }
 
-    /// Never: there is always the last one.
+    /// Always false: there is always the last one.
     pub fn is_empty(&self) -> bool {
         false
     }
@@ -176,7 +176,7 @@ fn holds_for_workload(matches: &Match, workload: &Workload<'_>) -> bool {
             .all(|(label, pattern)| workload.labels.get(label).is_some_and(|value| pattern.matches(value.as_bytes())))
 }
 
-/// An empty list asks nothing.
+/// An empty list holds for everything.
 fn any<T>(list: &[T], holds: impl FnMut(&T) -> bool) -> bool {
     list.is_empty() || list.iter().any(holds)
 }

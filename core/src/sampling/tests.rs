@@ -164,8 +164,8 @@ fn a_request_is_kept_with_the_smallest_threshold_of_its_strata() {
         (Known(Threshold::ALWAYS), 1, (false, false, Some(Kept::Unknown)), true, Marked, Some("0"), E),
     ];
     for (threshold, r, (failed, slow, below), keep, reason, expected, cap) in table {
-        let verdict = revise(&policy(STRATA), &head(*threshold, *r), *failed, &outcome(*slow), *below);
-        let found = (verdict.keep, verdict.reason, verdict.threshold.map(|t| t.to_string()), verdict.cap);
+        let decision = revise(&policy(STRATA), &head(*threshold, *r), *failed, &outcome(*slow), *below);
+        let found = (decision.keep, decision.reason, decision.threshold.map(|t| t.to_string()), decision.cap);
         let expected = (*keep, *reason, expected.map(str::to_owned), *cap);
         assert_eq!(found, expected, "{threshold:?} {r:x} failed {failed} slow {slow} below {below:?}");
     }
@@ -176,8 +176,8 @@ fn an_error_carries_its_own_threshold_whatever_the_head_said() {
     let policy = head_rate(1.0, "respect");
     for r in [1, R, (1 << 56) - 1] {
         let head = decide(&policy, trace(r), None);
-        let verdict = revise(&policy, &head, true, &outcome(false), None);
-        let found = (verdict.keep, verdict.reason, verdict.threshold, verdict.cap);
+        let decision = revise(&policy, &head, true, &outcome(false), None);
+        let found = (decision.keep, decision.reason, decision.threshold, decision.cap);
         assert_eq!(found, (true, Reason::Error, Some(Threshold::ALWAYS), Some(Cap::Errors)), "{r:x}");
     }
 }
@@ -187,14 +187,14 @@ fn which_cap_counts_a_request_does_not_depend_on_its_randomness() {
     // Slow at 100 %, errors at 50 %: whoever is both is counted as slow, below R and above.
     let both = policy(r#"{"errors": {"percentage": 50}, "slow": {"threshold": "1s"}}"#);
     for r in [1, R] {
-        let verdict = revise(&both, &head(HeadThreshold::Never, r), true, &outcome(true), None);
-        assert_eq!((verdict.keep, verdict.cap, verdict.threshold), (true, Some(Cap::Slow), Some(Threshold::ALWAYS)));
+        let decision = revise(&both, &head(HeadThreshold::Never, r), true, &outcome(true), None);
+        assert_eq!((decision.keep, decision.cap, decision.threshold), (true, Some(Cap::Slow), Some(Threshold::ALWAYS)));
     }
     // A mark is only seen if R is not below its threshold; then it may not change the cap of what was kept anyway.
     let mark = Some(Kept::At(th(HALF)));
     for (r, below) in [(1, None), (R, mark)] {
-        let verdict = revise(&both, &head(HeadThreshold::Never, r), false, &outcome(true), below);
-        assert_eq!((verdict.cap, verdict.threshold), (Some(Cap::Slow), Some(Threshold::ALWAYS)), "{r:x}");
+        let decision = revise(&both, &head(HeadThreshold::Never, r), false, &outcome(true), below);
+        assert_eq!((decision.cap, decision.threshold), (Some(Cap::Slow), Some(Threshold::ALWAYS)), "{r:x}");
     }
     // The path of an error is not held up by the cap of the slow.
     let marked =
@@ -207,12 +207,12 @@ fn debugging_and_dropping_have_the_last_word() {
     let parent = ParentState { sampled: Sampled::Debug, ot: None };
     let debug = decide(&policy(STRATA), trace(1), Some(&parent));
     for (failed, below) in [(false, None), (true, None), (false, Some(Kept::Unknown))] {
-        let verdict = revise(&policy(STRATA), &debug, failed, &outcome(false), below);
-        assert_eq!((verdict.keep, verdict.threshold), (true, Some(Threshold::ALWAYS)), "{failed} {below:?}");
+        let decision = revise(&policy(STRATA), &debug, failed, &outcome(false), below);
+        assert_eq!((decision.keep, decision.threshold), (true, Some(Threshold::ALWAYS)), "{failed} {below:?}");
     }
     let dropped = policy(r#"{"rules": [{"name": "d", "drop": true}]}"#);
-    let verdict = revise(&dropped, &head(HeadThreshold::Unknown, R), true, &outcome(false), Some(Kept::Unknown));
-    assert_eq!((verdict.keep, verdict.promise(R, None)), (false, None));
+    let decision = revise(&dropped, &head(HeadThreshold::Unknown, R), true, &outcome(false), Some(Kept::Unknown));
+    assert_eq!((decision.keep, decision.promise(R, None)), (false, None));
 }
 
 #[test]
@@ -234,7 +234,7 @@ fn a_promise_is_what_the_late_strata_and_the_cap_keep_without_the_head() {
         (HeadThreshold::Never, R, false, Some(Kept::Unknown), Some("f"), Some(Kept::Unknown), "as little known"),
     ];
     for (threshold, r, failed, below, tau, expected, why) in table {
-        let verdict = revise(&policy(STRATA), &head(*threshold, *r), *failed, &outcome(false), *below);
-        assert_eq!(verdict.promise(*r, tau.map(th)), *expected, "{why}");
+        let decision = revise(&policy(STRATA), &head(*threshold, *r), *failed, &outcome(false), *below);
+        assert_eq!(decision.promise(*r, tau.map(th)), *expected, "{why}");
     }
 }
