@@ -5,7 +5,8 @@
 
 #![allow(unsafe_code)]
 
-use sidespan_core::propagation::headers::{Header, encode_pairs};
+use sidespan_core::http::headers::Header;
+use sidespan_core::propagation::headers::encode_pairs;
 use std::ptr::null_mut;
 use std::time::Duration;
 

@@ -4,7 +4,8 @@ use crate::abi::{self, Map};
 use crate::active::Active;
 use crate::attributes::Live;
 use sidespan_core::filter::Stream;
-use sidespan_core::propagation::headers::{HeaderEdit, decode_pairs};
+use sidespan_core::http::headers::HeaderEdit;
+use sidespan_core::propagation::headers::decode_pairs;
 use sidespan_core::span::attributes::Attributes;
 use std::rc::Rc;
 

@@ -9,8 +9,8 @@
 
 use sidespan_core::config::{self, Direction};
 use sidespan_core::context::Sampled;
+use sidespan_core::http::headers::{Header, HeaderEdit};
 use sidespan_core::id::{Entropy, SpanId, TraceId};
-use sidespan_core::propagation::headers::{Header, HeaderEdit};
 use sidespan_core::sampling::keep::{self, Kept, Mark, Signal};
 use sidespan_core::sampling::limit::{Late, Limiter};
 use sidespan_core::sampling::outcome::{Outcome, ResponseFlags};

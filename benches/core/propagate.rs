@@ -4,8 +4,9 @@ use crate::fixtures::{Context, PARENT, SIZES, TRACE, request};
 use criterion::{BenchmarkId, Criterion, Throughput};
 use sidespan_core::config::Propagation;
 use sidespan_core::context::{Flags, Sampled, SpanContext};
+use sidespan_core::http::headers::Header;
 use sidespan_core::id::SpanId;
-use sidespan_core::propagation::headers::{Header, decode_pairs, encode_pairs};
+use sidespan_core::propagation::headers::{decode_pairs, encode_pairs};
 use sidespan_core::propagation::{Incoming, Outgoing, Scan, TraceState, edits, extract};
 use std::hint::black_box;
 

@@ -3,8 +3,10 @@
 use crate::config::{Config, Dialect, Direction, Trust};
 use crate::context::{Flags, Sampled, SpanContext};
 use crate::export::{Counter, Stats, is_telemetry};
+use crate::http::authority::without_port;
+use crate::http::headers::{self, Header, HeaderEdit};
 use crate::id::{Entropy, SpanId, TraceId};
-use crate::propagation::headers::{self, Header, HeaderEdit, decode_pairs};
+use crate::propagation::headers::decode_pairs;
 use crate::propagation::{Incoming, Outgoing, Scan, TraceState, edits, extract, traceparent};
 use crate::sampling::keep::{self, Kept, Mark, Signal};
 use crate::sampling::outcome::{Outcome, ResponseFlags};
@@ -558,14 +560,6 @@ impl Finished {
 fn facts<'a>(draft: &'a Draft, headers: &'a [Header<'a>]) -> Facts<'a> {
     let host = draft.authority();
     Facts { direction: draft.direction, host: without_port(host), method: draft.method(), path: draft.path(), headers }
-}
-
-fn without_port(host: &[u8]) -> &[u8] {
-    let end = host.iter().rposition(|byte| *byte == b':').filter(|colon| {
-        // The colons of `[::1]` are none of a port.
-        host.get(*colon..).is_some_and(|port| !port.contains(&b']'))
-    });
-    end.and_then(|end| host.get(..end)).unwrap_or(host)
 }
 
 /// Telemetry must not become telemetry.

@@ -31,11 +31,12 @@
 //!
 //! # The rooms
 //!
-//! Each knows only those before it; [`config`] is read by all. `tests/architecture.rs` holds them to that.
+//! Each knows only those before it; [`http`] and [`config`] are read by all. `tests/architecture.rs` holds them to that.
 //!
 //! | room | concern |
 //! |---|---|
 //! | [`config`] | what an operator can say; every problem with its path and a hint |
+//! | [`http`] | what the wire shares: header names and values, percent-encoding, numbers, authorities, dates |
 //! | [`id`] | trace and span ids, never zero; where random bytes come from |
 //! | [`context`] | the span context: ids, flags, the four states of a decision |
 //! | [`propagation`] | headers in, header edits out; one file for each format |
@@ -60,6 +61,7 @@ pub mod config;
 pub mod context;
 pub mod export;
 pub mod filter;
+pub mod http;
 pub mod id;
 pub mod otlp;
 pub mod propagation;

@@ -4,7 +4,7 @@
 //! Encoding"): ids are hex, not base64; enumerations are integers; keys are lowerCamelCase; 64-bit integers are strings.
 
 use super::trace;
-use crate::config::decimal;
+use crate::http::number::print_double;
 use crate::span::{Attribute, Link, Span, Status, Value};
 use std::io::Write as _;
 
@@ -119,8 +119,8 @@ fn escape(byte: u8, out: &mut Vec<u8>) {
 /// A number as JSON has it; what JSON has no number for is a string, as protobuf JSON writes it.
 pub(super) fn double(number: f64, out: &mut Vec<u8>) {
     match number {
-        number if number.is_finite() => out.extend_from_slice(decimal(number).as_bytes()),
-        number => append(out, format_args!("\"{}\"", decimal(number))),
+        number if number.is_finite() => out.extend_from_slice(print_double(number).as_bytes()),
+        number => append(out, format_args!("\"{}\"", print_double(number))),
     }
 }
 

@@ -8,11 +8,11 @@ mod envelope;
 pub mod gzip;
 pub mod json;
 pub mod reply;
+mod retry_after;
 #[cfg(test)]
 #[allow(clippy::arithmetic_side_effects, reason = "an overflow fails the test, as it should")]
 pub(crate) mod tests;
 mod trace;
-mod wait;
 pub mod wire;
 mod zipkin;
 

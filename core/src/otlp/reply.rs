@@ -4,9 +4,10 @@
 //! (Retry-After). Envoy answers for a receiver that it cannot reach, with a status of its own and a known text.
 
 use super::Encoding;
-use super::wait::{self, number};
+use super::retry_after;
 use super::wire::Fields;
-use crate::propagation::headers::{self, Header};
+use crate::http::headers::{self, Header};
+use crate::http::{number, percent};
 
 /// A client must limit what it reads of a response; larger ones are failures that are not tried again (same chapter).
 const MAX_RESPONSE: usize = 4 * 1024 * 1024;
@@ -84,7 +85,7 @@ pub fn http(encoding: Encoding, reply: &Reply<'_>, now_s: u64) -> Verdict {
     if reply.body.len() > MAX_RESPONSE {
         return Failure::TooLarge.fatal(format!("HTTP {status} with a body of {} bytes", reply.body.len()));
     }
-    let wait = headers::first(reply.headers, b"retry-after").and_then(|value| wait::retry_after(value, now_s));
+    let wait = headers::first(reply.headers, b"retry-after").and_then(|value| retry_after::from_header(value, now_s));
     let message = || describe(status, encoding, reply.body);
     match status {
         200..=299 => partial(encoding, reply.body),
@@ -102,7 +103,7 @@ pub fn grpc(reply: &Reply<'_>, now_s: u64) -> Verdict {
         return Failure::Reset.retryable(None, "reset".to_owned());
     };
     // An answer that is not gRPC is read as HTTP; 200 without a status is then UNKNOWN, which is not tried again.
-    let Some(code) = field(b"grpc-status").and_then(number) else {
+    let Some(code) = field(b"grpc-status").and_then(number::parse_saturating) else {
         return match http_status {
             200..=299 => {
                 Failure::Refusal.fatal(format!("HTTP {http_status} without grpc-status: not a gRPC receiver?"))
@@ -113,9 +114,9 @@ pub fn grpc(reply: &Reply<'_>, now_s: u64) -> Verdict {
     if code == 0 {
         return partial(Encoding::Protobuf, unframed(reply.body));
     }
-    let text = percent_decoded(field(b"grpc-message").unwrap_or_default());
+    let text = percent::decode(field(b"grpc-message").unwrap_or_default());
     let message = join(format!("grpc-status {code}"), &text);
-    let wait = field(b"grpc-status-details-bin").and_then(wait::retry_info);
+    let wait = field(b"grpc-status-details-bin").and_then(retry_after::from_grpc_details);
     // CANCELLED, DEADLINE_EXCEEDED, ABORTED, OUT_OF_RANGE, UNAVAILABLE, DATA_LOSS; RESOURCE_EXHAUSTED with RetryInfo only.
     match code {
         4 => Failure::Timeout.retryable(wait, message),
@@ -227,27 +228,6 @@ fn unframed(body: &[u8]) -> &[u8] {
     let Some(([compressed, length @ ..], rest)) = body.split_first_chunk::<5>() else { return &[] };
     let length = u32::from_be_bytes(*length) as usize;
     if *compressed == 0 { rest.get(..length).unwrap_or_default() } else { &[] }
-}
-
-/// gRPC percent-encodes messages (gRPC over HTTP/2, "Status-Message"); a `%` that is no escape stays as it is.
-fn percent_decoded(text: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((byte, tail)) = rest.split_first() {
-        let escaped = tail.split_first_chunk::<2>().filter(|_| *byte == b'%');
-        let mut value = [0];
-        match escaped {
-            Some((digits, after)) if hex::decode_to_slice(digits, &mut value).is_ok() => {
-                out.extend_from_slice(&value);
-                rest = after;
-            }
-            _ => {
-                out.push(*byte);
-                rest = tail;
-            }
-        }
-    }
-    out
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! that the OpenTelemetry Collector reads back.
 
 use super::json::{append, double, list, string};
-use crate::config::decimal;
+use crate::http::number::print_double;
 use crate::span::{Attribute, Kind, Link, Span, Status, Value};
 
 /// What every span of this proxy repeats, rendered once.
@@ -183,7 +183,7 @@ fn text(value: &Value) -> std::borrow::Cow<'_, str> {
         Value::String(text) => text.as_ref().into(),
         Value::Bool(truth) => truth.to_string().into(),
         Value::Int(number) => number.to_string().into(),
-        Value::Double(number) => decimal(*number).into(),
+        Value::Double(number) => print_double(*number).into(),
         Value::Strings(texts) => {
             let mut out = Vec::new();
             list(&mut out, texts, |text, out| string(text, out));

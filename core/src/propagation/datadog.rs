@@ -9,8 +9,10 @@
 
 use super::scan::{Edits, Name, Scan, Seen};
 use super::tracestate::TraceState;
-use super::{Extracted, Format, Outgoing, headers, number, same_trace};
+use super::{Extracted, Format, Outgoing, same_trace};
 use crate::context::Sampled;
+use crate::http::headers::trim;
+use crate::http::number::parse_decimal;
 use crate::id::{SpanId, TraceId, decode_lower_hex};
 use std::borrow::Cow;
 
@@ -22,11 +24,11 @@ const MAX_TAGS: usize = 512;
 
 /// The context; `None` if the ids are malformed.
 pub(super) fn extract(scan: &Scan<'_, '_>) -> Option<Extracted> {
-    let low = number::decimal(scan.get(Name::DatadogTraceId).once()?).filter(|low| *low != 0)?;
+    let low = parse_decimal(scan.get(Name::DatadogTraceId).once()?).filter(|low| *low != 0)?;
     let trace_id = TraceId::from_halves(high_half(scan).unwrap_or(0), low)?;
     let span_id = match scan.get(Name::DatadogParentId) {
         Seen::Absent => None,
-        parent => SpanId::from_u64(number::decimal(parent.once()?)?),
+        parent => SpanId::from_u64(parse_decimal(parent.once()?)?),
     };
     if span_id.is_none() && !scan.first(b"x-datadog-origin").is_some_and(|origin| origin.starts_with(b"synthetics")) {
         return None;
@@ -45,7 +47,7 @@ fn high_half(scan: &Scan<'_, '_>) -> Option<u64> {
 }
 
 fn tags<'a>(scan: &Scan<'_, 'a>) -> impl Iterator<Item = &'a [u8]> {
-    scan.get(Name::DatadogTags).once().unwrap_or_default().split(|byte| *byte == b',').map(headers::trim)
+    scan.get(Name::DatadogTags).once().unwrap_or_default().split(|byte| *byte == b',').map(trim)
 }
 
 fn priority(scan: &Scan<'_, '_>) -> Option<i8> {

@@ -7,8 +7,9 @@
 //! sees to that) and not to send it; so it is written where it came in, or where the configuration asks for it.
 
 use super::scan::{Edits, Name, Scan};
-use super::{Extracted, Format, Outgoing, number};
+use super::{Extracted, Format, Outgoing};
 use crate::context::Sampled;
+use crate::http::number::parse_decimal;
 use crate::id::{SpanId, TraceId};
 
 /// The context that a header value names; `None` if it is malformed.
@@ -25,7 +26,7 @@ pub fn parse(value: &[u8]) -> Option<Extracted> {
     if span_id.len() > 20 {
         return None;
     }
-    let span_id = SpanId::from_u64(number::decimal(span_id)?)?;
+    let span_id = SpanId::from_u64(parse_decimal(span_id)?)?;
     Some(Extracted::new(Format::Gcp, TraceId::from_hex(trace_id)?, Some(span_id), sampled))
 }
 

@@ -8,8 +8,9 @@
 //! Baggage (`uberctx-*`) passes untouched.
 
 use super::scan::{Edits, Name, Scan};
-use super::{Extracted, Format, Outgoing, number};
+use super::{Extracted, Format, Outgoing};
 use crate::context::Sampled;
+use crate::http::number::parse_hex;
 use crate::id::{SpanId, TraceId};
 use std::borrow::Cow;
 
@@ -24,9 +25,9 @@ pub fn parse(value: &[u8]) -> Option<Extracted> {
     if fields.next().is_some() {
         return None;
     }
-    let trace_id = TraceId::new(number::hex(trace_id, 32)?.to_be_bytes())?;
-    let span_id = SpanId::from_u64(u64::try_from(number::hex(span_id, 16)?).ok()?)?;
-    let flags = number::hex(flags, 16)?;
+    let trace_id = TraceId::new(parse_hex(trace_id, 32)?.to_be_bytes())?;
+    let span_id = SpanId::from_u64(u64::try_from(parse_hex(span_id, 16)?).ok()?)?;
+    let flags = parse_hex(flags, 16)?;
     let sampled = match (flags & 1 != 0, flags & 2 != 0) {
         (true, true) => Sampled::Debug,
         (true, false) => Sampled::Accept,

@@ -18,7 +18,6 @@ mod format;
 pub mod gcp;
 pub mod headers;
 pub mod jaeger;
-mod number;
 mod ottrace;
 #[cfg(test)]
 mod properties;
@@ -31,7 +30,7 @@ pub mod xray;
 
 pub use self::conflict::same_trace;
 pub use self::format::{Format, FormatSet};
-pub use self::headers::{Header, HeaderEdit};
+
 pub use self::scan::Scan;
 pub use self::tracestate::TraceState;
 
@@ -39,6 +38,7 @@ use self::format::{injected, rewritable};
 use self::scan::Edits;
 use crate::config::{self, Trust};
 use crate::context::{Flags, Sampled, SpanContext};
+use crate::http::headers::HeaderEdit;
 use crate::id::{SpanId, TraceId};
 
 /// The context of a caller.

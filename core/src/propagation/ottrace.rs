@@ -5,14 +5,15 @@
 //! Baggage (`ot-baggage-*`) passes untouched.
 
 use super::scan::{Edits, Name, Scan, Seen};
-use super::{Extracted, Format, Outgoing, number};
+use super::{Extracted, Format, Outgoing};
 use crate::context::Sampled;
+use crate::http::number::parse_hex;
 use crate::id::{SpanId, TraceId};
 
 /// The context; `None` if ids or state are malformed.
 pub(super) fn extract(scan: &Scan<'_, '_>) -> Option<Extracted> {
-    let trace_id = TraceId::new(number::hex(scan.get(Name::OtTraceId).once()?, 32)?.to_be_bytes())?;
-    let span_id = number::hex(scan.get(Name::OtSpanId).once()?, 16)?;
+    let trace_id = TraceId::new(parse_hex(scan.get(Name::OtTraceId).once()?, 32)?.to_be_bytes())?;
+    let span_id = parse_hex(scan.get(Name::OtSpanId).once()?, 16)?;
     let span_id = SpanId::from_u64(u64::try_from(span_id).ok()?)?;
     let sampled = match scan.get(Name::OtSampled) {
         Seen::Absent => Sampled::Defer,

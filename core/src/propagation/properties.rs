@@ -4,6 +4,7 @@ use super::format::extracted;
 use super::tests_common::{apply, borrow};
 use super::*;
 use crate::config::{Dialect, Propagation};
+use crate::http::headers::Header;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 

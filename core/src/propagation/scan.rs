@@ -3,9 +3,9 @@
 //! Names must be lower case, as Envoy gives them. A trace header that must appear once and is repeated is malformed:
 //! W3C Trace Context says so of `traceparent`, and for the others no reading is safer than a guess.
 
-use super::headers::{self, Header, HeaderEdit, trim};
 use super::tracestate::TraceState;
 use super::{Format, FormatSet};
+use crate::http::headers::{self, Header, HeaderEdit, trim};
 use std::borrow::Cow;
 
 /// A header that belongs to a trace context format.

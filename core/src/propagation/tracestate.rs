@@ -10,7 +10,7 @@
 //! is kept as it is (level 2 allows it; level 1 discards the header). Anything else that breaks the grammar, or a 33rd
 //! member, discards the whole header and leaves `traceparent` alone.
 
-use super::headers::trim;
+use crate::http::headers::trim;
 use std::fmt;
 
 /// Members of a list, at most.

@@ -8,10 +8,11 @@
 //! ```
 //! All hex digits are lower case. Other fields (`Self`, `Lineage`, …) are kept as long as the trace stays the same.
 
-use super::headers::trim;
 use super::scan::{Edits, Name, Scan};
-use super::{Extracted, Format, Outgoing, number, same_trace};
+use super::{Extracted, Format, Outgoing, same_trace};
 use crate::context::Sampled;
+use crate::http::headers::trim;
+use crate::http::number::parse_hex;
 use crate::id::{SpanId, TraceId};
 
 /// Bytes of a header that we write; further fields are left out whole.
@@ -46,7 +47,7 @@ fn trace_id(root: &[u8]) -> Option<TraceId> {
     if root.iter().any(u8::is_ascii_uppercase) {
         return None;
     }
-    let id = (number::hex(time, 8)? << 96) | number::hex(unique, 24)?;
+    let id = (parse_hex(time, 8)? << 96) | parse_hex(unique, 24)?;
     TraceId::new(id.to_be_bytes())
 }
 

@@ -6,13 +6,15 @@
 //! two leaves of the peer (one or two more where it is kept under its newer name), SERVER one for policies in dry run; after a connection failure the reason; after
 //! a gRPC error trailers, and response headers if they do not explain it. So 11 (CLIENT: 10), in Istio 14 (12), and whatever `customTags` and captured response headers ask for.
 
+use crate::http::headers::{self, Header};
+use crate::http::percent;
 use crate::id::TraceId;
-use crate::propagation::headers::{self, Header, decode_pairs};
+use crate::propagation::headers::decode_pairs;
 use crate::sampling::outcome::Outcome;
 use crate::span::attributes::{Once, path, uint};
 use crate::span::limits::Collector;
 use crate::span::name::Target;
-use crate::span::redact::{percent_decode, safe_text};
+use crate::span::redact::safe_text;
 use crate::span::status::{self, Explanation, Verdict};
 use crate::span::{Attributes, Draft, Identity, Ids, Kind, Recipe, Span, captured, envoy, istio, semconv};
 use std::borrow::Cow;
@@ -163,7 +165,7 @@ fn is_proven(outcome: &Outcome) -> bool {
 fn grpc_message(headers: &[Header<'_>]) -> Option<String> {
     let message = headers::first(headers, b"grpc-message").filter(|message| !message.is_empty())?;
     let message = message.get(..MAX_MESSAGE.saturating_mul(3)).unwrap_or(message);
-    Some(safe_text(&percent_decode(message), MAX_MESSAGE))
+    Some(safe_text(&percent::decode(message), MAX_MESSAGE))
 }
 
 // === impl Blocks ===

@@ -1,7 +1,8 @@
 //! What the operator allowed to be copied from requests and responses: headers and baggage, by name. Nothing else is:
 //! `authorization`, cookies and API keys appear only if they are named.
 
-use crate::propagation::{baggage, headers};
+use crate::http::headers;
+use crate::propagation::baggage;
 use crate::span::Value;
 use crate::span::build::Call;
 use crate::span::limits::Collector;

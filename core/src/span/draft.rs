@@ -4,7 +4,8 @@
 //! `server.*` are made of is copied when the request comes in: one allocation of bounded size.
 
 use crate::config::Direction;
-use crate::propagation::headers::{self, Header};
+use crate::http::authority::without_userinfo;
+use crate::http::headers::{self, Header};
 use crate::span::Kind;
 
 /// Longest `:path` that is remembered, in bytes, query included.
@@ -66,8 +67,9 @@ impl Draft {
 
     /// Host and perhaps port, without credentials.
     pub fn authority(&self) -> &[u8] {
-        let all = self.text.get(usize::from(self.method_end)..usize::from(self.authority_end)).unwrap_or_default();
-        all.rsplit(|byte| *byte == b'@').next().unwrap_or_default()
+        without_userinfo(
+            self.text.get(usize::from(self.method_end)..usize::from(self.authority_end)).unwrap_or_default(),
+        )
     }
 
     /// Path with its query, as it came.

@@ -19,7 +19,7 @@
 //! the status, `error.type` and the details; `node_id` and `zone` are the resource's `envoy.node_id` and
 //! `cloud.availability_zone`. `component=proxy` says nothing that the scope's name does not.
 
-use crate::propagation::headers;
+use crate::http::headers;
 use crate::span::Kind;
 use crate::span::attributes::{Once, path};
 use crate::span::build::Call;

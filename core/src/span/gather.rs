@@ -124,7 +124,8 @@ impl Gathered {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::propagation::headers::{Header, encode_pairs};
+    use crate::http::headers::Header;
+    use crate::propagation::headers::encode_pairs;
 
     fn answer(items: &[&[u8]]) -> Vec<u8> {
         encode_pairs(&items.iter().map(|item| Header::new(*item, "")).collect::<Vec<_>>())

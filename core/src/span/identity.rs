@@ -8,8 +8,9 @@
 //! The node is read leaf by leaf: a map with one value that Envoy cannot serialise cannot be read at all.
 
 use crate::config::{Config, Literal};
+use crate::http::percent;
 use crate::span::recipe::Environment;
-use crate::span::redact::{percent_decode, safe_text};
+use crate::span::redact::safe_text;
 use crate::span::{Attribute, Attributes, Value};
 use std::collections::BTreeMap;
 
@@ -210,7 +211,7 @@ fn literal(value: &Literal) -> Value {
 
 /// `key=value,key=value`, percent-encoded (OpenTelemetry, "Resource SDK"): an entry that is not one spoils the whole.
 fn pairs(text: &str) -> Option<Vec<(String, String)>> {
-    let decode = |part: &str| safe_text(&percent_decode(part.trim().as_bytes()), MAX_VALUE);
+    let decode = |part: &str| safe_text(&percent::decode(part.trim().as_bytes()), MAX_VALUE);
     text.split(',')
         .filter(|entry| !entry.trim().is_empty())
         .map(|entry| {

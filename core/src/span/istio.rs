@@ -10,7 +10,8 @@
 //! | `istio.destination_service` | the cluster's name | CLIENT |
 //! | `istio.authorization.dry_run.{allow,deny}_policy.{name,result}` | metadata of the RBAC filter | SERVER, policies in dry run |
 
-use crate::propagation::headers::{decode_pairs, first};
+use crate::http::headers::first;
+use crate::propagation::headers::decode_pairs;
 use crate::span::Kind;
 use crate::span::attributes::{Once, path};
 use crate::span::build::Call;

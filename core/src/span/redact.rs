@@ -3,6 +3,8 @@
 //! Semantic conventions for HTTP spans, notes on `url.full` and `url.query`: the values of signature parameters are
 //! replaced by `REDACTED`, credentials are removed.
 
+use crate::http::percent;
+
 /// Parameters of the semantic conventions' own list, then those that are never anything but a secret. Compared without
 /// regard to case and after percent-decoding.
 const DEFAULT_PARAMETERS: &[&str] = &[
@@ -78,7 +80,7 @@ impl Redaction {
     }
 
     fn is_secret(&self, name: &str) -> bool {
-        let name = percent_decode(name.as_bytes());
+        let name = percent::decode(name.as_bytes());
         let name = String::from_utf8_lossy(&name).to_ascii_lowercase();
         let name = name.trim();
         DEFAULT_PARAMETERS.contains(&name) || self.extra.iter().any(|extra| extra == name)
@@ -131,27 +133,6 @@ pub fn cut(text: &mut String, limit: usize) {
         let end = (0..=limit).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
         text.truncate(end);
     }
-}
-
-/// Resolves `%41`; what is not two hex digits after a percent sign stays.
-pub fn percent_decode(bytes: &[u8]) -> Vec<u8> {
-    let digit = |at: Option<&u8>| at.and_then(|byte| char::from(*byte).to_digit(16));
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut rest = bytes;
-    while let Some((first, tail)) = rest.split_first() {
-        let pair = digit(tail.first()).zip(digit(tail.get(1))).filter(|_| *first == b'%');
-        match pair.and_then(|(high, low)| u8::try_from((high << 4) | low).ok()) {
-            Some(byte) => {
-                out.push(byte);
-                rest = tail.get(2..).unwrap_or_default();
-            }
-            None => {
-                out.push(*first);
-                rest = tail;
-            }
-        }
-    }
-    out
 }
 
 #[cfg(test)]

@@ -3,8 +3,9 @@
 //!
 //! Where one name has two meanings (`rpc.method`), the stable one wins in `dup`. `error.type` is written in all three.
 
-use crate::propagation::headers;
-use crate::span::attributes::{Once, path, split_port, text};
+use crate::http::authority::{split_port, without_userinfo};
+use crate::http::headers;
+use crate::span::attributes::{Once, path, text};
 use crate::span::build::{Call, Side};
 use crate::span::limits::Collector;
 use crate::span::name::known_method;
@@ -152,7 +153,7 @@ fn server(call: &Call<'_>) -> (Option<String>, u16) {
     let forwarded = forwarded.and_then(|list| list.split(|byte| *byte == b',').next()).map(headers::trim);
     let authority = forwarded.filter(|host| !host.is_empty()).unwrap_or_else(|| call.draft.authority());
     // Credentials never belong to an address.
-    let authority = authority.rsplit(|byte| *byte == b'@').next().unwrap_or_default();
+    let authority = without_userinfo(authority);
     let authority = safe_text(authority, MAX_ADDRESS);
     let (host, port) = split_port(&authority);
     let port = port.unwrap_or(if call.draft.https { 443 } else { 80 });

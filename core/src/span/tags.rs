@@ -21,7 +21,8 @@
 //! tag at all. Everything else is a problem of the configuration, see [`check_formatter`].
 
 use crate::config::{Config, CustomTag, Problem, member};
-use crate::span::attributes::{Once, boolean, int, path, split_port};
+use crate::http::authority::split_port;
+use crate::span::attributes::{Once, boolean, int, path};
 use crate::span::build::{Call, Side};
 use crate::span::recipe::Environment;
 use crate::span::{Value, status};

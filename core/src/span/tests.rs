@@ -3,7 +3,7 @@
 use super::attributes::{Recorded, path};
 use super::*;
 use crate::config::Direction;
-use crate::propagation::headers::Header;
+use crate::http::headers::Header;
 use crate::sampling::outcome::{Outcome, ResponseFlags};
 use proptest::prelude::*;
 use std::borrow::Cow;
