@@ -7,7 +7,7 @@ use crate::http::authority::without_port;
 use crate::http::headers::{self, Header, HeaderEdit};
 use crate::id::{Entropy, SpanId, TraceId};
 use crate::propagation::headers::decode_pairs;
-use crate::propagation::{Incoming, Outgoing, Scan, TraceState, edits, extract, traceparent};
+use crate::propagation::{Incoming, Outgoing, TraceHeaders, TraceState, edits, extract, traceparent};
 use crate::sampling::keep::{self, Kept, Mark, Signal};
 use crate::sampling::outcome::{Outcome, ResponseFlags};
 use crate::sampling::rules::{self, Facts, Policy, Sampler};
@@ -174,7 +174,7 @@ impl Stream {
         entropy: &mut dyn Entropy,
         stats: &mut Stats,
     ) -> (Self, Vec<HeaderEdit>) {
-        let scan = Scan::new(headers);
+        let scan = TraceHeaders::new(headers);
         let stream = Self::decide(plan, Draft::new(direction, headers), headers, &scan, entropy, stats);
         let edits = edits(&scan, &stream.incoming, &stream.outgoing(), &plan.config.propagation);
         (stream, edits)
@@ -188,14 +188,14 @@ impl Stream {
         entropy: &mut dyn Entropy,
         stats: &mut Stats,
     ) -> Self {
-        Self::decide(plan, Draft::at_end(direction, headers), headers, &Scan::new(headers), entropy, stats)
+        Self::decide(plan, Draft::at_end(direction, headers), headers, &TraceHeaders::new(headers), entropy, stats)
     }
 
     fn decide(
         plan: &Plan,
         draft: Draft,
         headers: &[Header<'_>],
-        scan: &Scan<'_, '_>,
+        scan: &TraceHeaders<'_, '_>,
         entropy: &mut dyn Entropy,
         stats: &mut Stats,
     ) -> Self {

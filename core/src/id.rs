@@ -50,6 +50,11 @@ impl TraceId {
         Self::new(bytes).unwrap_or(Self([1; 16]))
     }
 
+    /// Whether both ids name one trace: they are equal, or equal in the lower 64 bits where one of them has no more.
+    pub fn is_same_trace(self, other: Self) -> bool {
+        self == other || (self.low64() == other.low64() && (self.high64() == 0 || other.high64() == 0))
+    }
+
     /// Big-endian bytes, as OTLP wants them.
     pub fn as_bytes(&self) -> &[u8; 16] {
         &self.0

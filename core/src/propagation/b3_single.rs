@@ -7,8 +7,11 @@
 //! ```
 //! All hex digits are lower case. An absent state leaves the decision to us; it is not a "no".
 
-use super::scan::{Edits, Name, Scan};
-use super::{Extracted, Format, Outgoing, Reading};
+use super::edits::Edits;
+use super::format::Format;
+use super::header_name::Name;
+use super::model::{Extracted, Outgoing, Reading};
+use super::trace_headers::TraceHeaders;
 use crate::context::Sampled;
 use crate::id::{SpanId, TraceId, decode_lower_hex};
 
@@ -48,8 +51,8 @@ fn is_parent(text: &[u8]) -> bool {
     decode_lower_hex::<8>(text).is_some()
 }
 
-pub(super) fn extract(scan: &Scan<'_, '_>) -> Option<Reading> {
-    parse(scan.get(Name::B3).once()?)
+pub(super) fn extract(headers: &TraceHeaders<'_, '_>) -> Option<Reading> {
+    parse(headers.get(Name::B3).once()?)
 }
 
 /// Writes `b3`; never a parent id ("MUST NOT", OpenTelemetry, "B3 Inject").
@@ -66,7 +69,7 @@ pub(super) fn write(outgoing: &Outgoing<'_>, edits: &mut Edits<'_, '_, '_>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests_common::{reading, show};
+    use super::super::test_support::{reading, show};
     use super::*;
     use proptest::prelude::*;
 

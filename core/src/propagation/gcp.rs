@@ -6,8 +6,11 @@
 //! Without `;o=` the decision is deferred. Google recommends to read it only where no `traceparent` speaks (`mod.rs`
 //! sees to that) and not to send it; so it is written where it came in, or where the configuration asks for it.
 
-use super::scan::{Edits, Name, Scan};
-use super::{Extracted, Format, Outgoing};
+use super::edits::Edits;
+use super::format::Format;
+use super::header_name::Name;
+use super::model::{Extracted, Outgoing};
+use super::trace_headers::TraceHeaders;
 use crate::context::Sampled;
 use crate::http::number::parse_decimal;
 use crate::id::{SpanId, TraceId};
@@ -30,8 +33,8 @@ pub fn parse(value: &[u8]) -> Option<Extracted> {
     Some(Extracted::new(Format::Gcp, TraceId::from_hex(trace_id)?, Some(span_id), sampled))
 }
 
-pub(super) fn extract(scan: &Scan<'_, '_>) -> Option<Extracted> {
-    parse(scan.get(Name::XCloudTraceContext).once()?)
+pub(super) fn extract(headers: &TraceHeaders<'_, '_>) -> Option<Extracted> {
+    parse(headers.get(Name::XCloudTraceContext).once()?)
 }
 
 /// Writes `x-cloud-trace-context`.
@@ -48,8 +51,8 @@ pub(super) fn write(outgoing: &Outgoing<'_>, edits: &mut Edits<'_, '_, '_>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Reading;
-    use super::super::tests_common::{reading, show};
+    use super::super::model::Reading;
+    use super::super::test_support::{reading, show};
     use super::*;
     use proptest::prelude::*;
 

@@ -7,8 +7,11 @@
 //! deprecated, read over and sent as `0`. Flags: 0x01 sampled, 0x02 debug, which counts only together with sampled.
 //! Baggage (`uberctx-*`) passes untouched.
 
-use super::scan::{Edits, Name, Scan};
-use super::{Extracted, Format, Outgoing};
+use super::edits::Edits;
+use super::format::Format;
+use super::header_name::Name;
+use super::model::{Extracted, Outgoing};
+use super::trace_headers::TraceHeaders;
 use crate::context::Sampled;
 use crate::http::number::parse_hex;
 use crate::id::{SpanId, TraceId};
@@ -53,8 +56,8 @@ fn decode(value: &[u8]) -> Option<Cow<'_, [u8]>> {
     Some(Cow::Owned(out))
 }
 
-pub(super) fn extract(scan: &Scan<'_, '_>) -> Option<Extracted> {
-    parse(scan.get(Name::UberTraceId).once()?)
+pub(super) fn extract(headers: &TraceHeaders<'_, '_>) -> Option<Extracted> {
+    parse(headers.get(Name::UberTraceId).once()?)
 }
 
 /// Writes `uber-trace-id`. The format cannot defer: such a context has the flag that its maker gave it.
@@ -70,8 +73,8 @@ pub(super) fn write(outgoing: &Outgoing<'_>, edits: &mut Edits<'_, '_, '_>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Reading;
-    use super::super::tests_common::{reading, show};
+    use super::super::model::Reading;
+    use super::super::test_support::{reading, show};
     use super::*;
     use proptest::prelude::*;
 

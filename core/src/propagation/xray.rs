@@ -8,8 +8,11 @@
 //! ```
 //! All hex digits are lower case. Other fields (`Self`, `Lineage`, …) are kept as long as the trace stays the same.
 
-use super::scan::{Edits, Name, Scan};
-use super::{Extracted, Format, Outgoing, same_trace};
+use super::edits::Edits;
+use super::format::Format;
+use super::header_name::Name;
+use super::model::{Extracted, Outgoing};
+use super::trace_headers::TraceHeaders;
 use crate::context::Sampled;
 use crate::http::headers::trim;
 use crate::http::number::parse_hex;
@@ -59,8 +62,8 @@ fn fields(value: &[u8]) -> impl Iterator<Item = Option<(&[u8], &[u8])>> {
     })
 }
 
-pub(super) fn extract(scan: &Scan<'_, '_>) -> Option<Extracted> {
-    parse(scan.get(Name::XAmznTraceId).once()?)
+pub(super) fn extract(headers: &TraceHeaders<'_, '_>) -> Option<Extracted> {
+    parse(headers.get(Name::XAmznTraceId).once()?)
 }
 
 /// Writes `x-amzn-trace-id`, with the other fields of a header that names the same trace.
@@ -74,8 +77,8 @@ pub(super) fn write(outgoing: &Outgoing<'_>, edits: &mut Edits<'_, '_, '_>) {
         Sampled::Defer => "?",
     };
     let mut value = format!("Root=1-{time}-{unique};Parent={};Sampled={sampled}", context.span_id).into_bytes();
-    let old = edits.scan().get(Name::XAmznTraceId).once().unwrap_or_default();
-    if parse(old).is_some_and(|old| same_trace(old.trace_id, context.trace_id)) {
+    let old = edits.headers().get(Name::XAmznTraceId).once().unwrap_or_default();
+    if parse(old).is_some_and(|old| old.trace_id.is_same_trace(context.trace_id)) {
         fields(old).flatten().for_each(|(key, text)| keep(key, text, &mut value));
     }
     edits.set(Name::XAmznTraceId, &value);
@@ -92,8 +95,8 @@ fn keep(key: &[u8], text: &[u8], out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Reading;
-    use super::super::tests_common::{reading, show};
+    use super::super::model::Reading;
+    use super::super::test_support::{reading, show};
     use super::*;
     use proptest::prelude::*;
 

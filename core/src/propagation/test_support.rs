@@ -1,6 +1,6 @@
 //! Words that the tests of this room share: a trace and a span, headers as text, readings as text.
 
-use super::{Extracted, Reading};
+use super::model::{Extracted, Reading};
 use crate::config::{Dialect, Propagation, Trust};
 use crate::context::{Flags, SpanContext};
 use crate::http::headers::{Header, HeaderEdit};
