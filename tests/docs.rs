@@ -4,7 +4,7 @@
 #![allow(clippy::arithmetic_side_effects, clippy::expect_used, clippy::panic, clippy::string_slice)]
 
 use sidespan_core::export::{Counter, Gauge, Histogram};
-use sidespan_core::otlp::reply::Failure;
+use sidespan_core::otlp::Failure;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,6 @@
 //! What the log says: one line per change of state, never one per failure.
 
-use crate::otlp::reply::Failure;
+use crate::otlp::Failure;
 use log::Level;
 
 /// A line for the log.

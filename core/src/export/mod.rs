@@ -37,8 +37,8 @@ use self::batch::{Batch, Limits, Queue};
 use self::events::Events;
 use self::target::Target;
 use crate::config::{self, Compression};
-use crate::otlp::reply::{self, Failure, Verdict};
-use crate::otlp::{Encoder, Encoding, Envelope, SCOPE_VERSION, gzip};
+use crate::otlp::reply::{self, ExportResult};
+use crate::otlp::{Encoder, Encoding, Envelope, Failure, SCOPE_VERSION, gzip};
 use crate::span::{Attribute, Span};
 use std::rc::Rc;
 
@@ -225,8 +225,8 @@ impl Exporter {
         let verdict =
             if self.target.grpc { reply::grpc(reply, now_s) } else { reply::http(self.target.encoding, reply, now_s) };
         match verdict {
-            Verdict::Accepted { rejected, message } => self.succeed(&call, rejected, &message, now_ns),
-            Verdict::Failed { failure, retryable, wait_ns, message } => {
+            ExportResult::Accepted { rejected, message } => self.succeed(&call, rejected, &message, now_ns),
+            ExportResult::Failed { failure, retryable, wait_ns, message } => {
                 self.fail(call, (failure, retryable), wait_ns, &message, now_ns);
             }
         }

@@ -4,6 +4,7 @@
 //! error is the tag `error`; what Zipkin has no place for (resource, scope, links, trace state) becomes tags under the names
 //! that the OpenTelemetry Collector reads back.
 
+use super::encoding::SCOPE_NAME;
 use super::json::{append, double, list, string};
 use crate::http::number::print_double;
 use crate::span::{Attribute, Kind, Link, Span, Status, Value};
@@ -30,7 +31,7 @@ impl Local {
         endpoint.push(b'}');
         let tags = resource.iter().filter(|attribute| attribute.key != "service.name").map(rendered);
         let scope = [
-            Attribute::new("otel.scope.name", super::SCOPE_NAME),
+            Attribute::new("otel.scope.name", SCOPE_NAME),
             Attribute::new("otel.scope.version", scope_version.to_owned()),
         ];
         Self { endpoint, tags: tags.chain(scope.iter().map(rendered)).collect() }
