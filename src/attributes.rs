@@ -4,7 +4,7 @@ use crate::abi::{self, Map};
 use crate::expressions::Expressions;
 use sidespan_core::span::Kind;
 use sidespan_core::span::attributes::Attributes;
-use sidespan_core::span::gather::Gathered;
+use sidespan_core::span::batch_read::BatchRead;
 use std::borrow::Cow;
 use std::cell::OnceCell;
 
@@ -13,7 +13,7 @@ use std::cell::OnceCell;
 pub struct Live<'a> {
     /// Without them every attribute is read by itself.
     expressions: Option<&'a Expressions>,
-    gathered: OnceCell<Option<Gathered>>,
+    gathered: OnceCell<Option<BatchRead>>,
     request: OnceCell<Vec<u8>>,
     response: OnceCell<Vec<u8>>,
     trailers: OnceCell<Vec<u8>>,

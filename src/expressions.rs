@@ -2,7 +2,7 @@
 
 use crate::abi;
 use sidespan_core::span::Kind;
-use sidespan_core::span::gather::{self, Gathered};
+use sidespan_core::span::batch_read::{self, BatchRead};
 
 /// Compiled by the host, one for each kind of span; none where the host knows no CEL.
 pub struct Expressions {
@@ -17,20 +17,20 @@ impl Expressions {
     /// Compiles them; `istio`: also for what only Istio's proxies have.
     pub fn new(istio: bool) -> Self {
         let compile = |kind| {
-            let id = abi::foreign_function("expr_create", gather::expression(kind, istio).as_bytes());
+            let id = abi::foreign_function("expr_create", batch_read::expression(kind, istio).as_bytes());
             id.ok().filter(|id| !id.is_empty())
         };
         Self { istio, server: compile(Kind::Server), client: compile(Kind::Client) }
     }
 
     /// The attributes of the current stream; `None` if they must be read one by one.
-    pub fn evaluate(&self, kind: Kind) -> Option<Gathered> {
+    pub fn evaluate(&self, kind: Kind) -> Option<BatchRead> {
         let id = match kind {
             Kind::Server => self.server.as_ref(),
             Kind::Client => self.client.as_ref(),
         };
         let answer = abi::foreign_function("expr_evaluate", id?).ok()?;
-        Gathered::read(kind, self.istio, answer)
+        BatchRead::read(kind, self.istio, answer)
     }
 }
 

@@ -9,19 +9,20 @@ use crate::id::{Entropy, SpanId, TraceId};
 use crate::propagation::headers::decode_pairs;
 use crate::propagation::{Incoming, Outgoing, TraceHeaders, TraceState, edits, extract, traceparent};
 use crate::sampling::keep::{self, Kept, Mark, Signal};
-use crate::sampling::outcome::{Outcome, ResponseFlags};
+use crate::sampling::outcome::Outcome;
+use crate::sampling::response_flags::ResponseFlags;
 use crate::sampling::rules::{self, Facts, Policy, Sampler};
 use crate::sampling::threshold::{OtelState, Threshold};
 use crate::sampling::{self, Cap, Head, HeadThreshold, OtChange, ParentState, Reason, Verdict};
 use crate::span::attributes::{self, Attributes, path};
-use crate::span::{self, Draft, Environment, Identity, Ids, Link, Recipe, Span, Workload};
+use crate::span::{self, EndedRequest, Environment, Identity, Ids, Link, OriginalRequest, Span, SpanBuilder, Workload};
 use std::str::FromStr;
 
 /// Compiled once per configuration; shared by all streams of a root context.
 pub struct Plan {
     config: Config,
     identity: Identity,
-    recipe: Recipe,
+    span_builder: SpanBuilder,
     sampler: Sampler,
 }
 
@@ -60,7 +61,7 @@ pub struct World<'a> {
 
 /// One request, from its headers to its end.
 pub struct Stream {
-    draft: Draft,
+    draft: OriginalRequest,
     incoming: Incoming,
     trace_id: TraceId,
     span_id: SpanId,
@@ -121,8 +122,8 @@ impl Plan {
     pub fn new(config: Config, environment: &Environment, identity: Identity) -> Self {
         let Workload { namespace, name, labels } = &identity.workload;
         let sampler = Sampler::new(&config.sampling, &rules::Workload { namespace, name, labels });
-        let recipe = Recipe::new(&config, environment);
-        Self { config, identity, recipe, sampler }
+        let span_builder = SpanBuilder::new(&config, environment);
+        Self { config, identity, span_builder, sampler }
     }
 
     /// The configuration it was made from.
@@ -175,7 +176,7 @@ impl Stream {
         stats: &mut Stats,
     ) -> (Self, Vec<HeaderEdit>) {
         let scan = TraceHeaders::new(headers);
-        let stream = Self::decide(plan, Draft::new(direction, headers), headers, &scan, entropy, stats);
+        let stream = Self::decide(plan, OriginalRequest::new(direction, headers), headers, &scan, entropy, stats);
         let edits = edits(&scan, &stream.incoming, &stream.outgoing(), &plan.config.propagation);
         (stream, edits)
     }
@@ -188,12 +189,19 @@ impl Stream {
         entropy: &mut dyn Entropy,
         stats: &mut Stats,
     ) -> Self {
-        Self::decide(plan, Draft::at_end(direction, headers), headers, &TraceHeaders::new(headers), entropy, stats)
+        Self::decide(
+            plan,
+            OriginalRequest::at_end(direction, headers),
+            headers,
+            &TraceHeaders::new(headers),
+            entropy,
+            stats,
+        )
     }
 
     fn decide(
         plan: &Plan,
-        draft: Draft,
+        draft: OriginalRequest,
         headers: &[Header<'_>],
         scan: &TraceHeaders<'_, '_>,
         entropy: &mut dyn Entropy,
@@ -237,7 +245,7 @@ impl Stream {
     }
 
     /// Without a span of our own the parent's context goes on as it is; without a parent, an unsampled one starts.
-    fn hand_on(draft: Draft, incoming: Incoming, entropy: &mut dyn Entropy) -> Self {
+    fn hand_on(draft: OriginalRequest, incoming: Incoming, entropy: &mut dyn Entropy) -> Self {
         let extracted = incoming.extracted.as_ref();
         Self {
             trace_id: extracted.map_or_else(|| TraceId::random(entropy), |found| found.trace_id),
@@ -462,8 +470,10 @@ impl Stream {
             flags: Flags::new(true, self.random),
             links: self.incoming.links.iter().map(link).collect(),
         };
-        let times = self.times(outcome, world);
-        span::build(&plan.recipe, &plan.identity, &self.draft, ids, outcome, world.attributes, times, reason.as_str())
+        let (start_ns, end_ns) = self.times(outcome, world);
+        let reason = reason.as_str();
+        let request = EndedRequest { original: &self.draft, ids, outcome, start_ns, end_ns, reason };
+        plan.span_builder.build(&plan.identity, request, world.attributes)
     }
 
     /// Envoy's own clock; ours if it does not tell.
@@ -557,13 +567,13 @@ impl Finished {
     }
 }
 
-fn facts<'a>(draft: &'a Draft, headers: &'a [Header<'a>]) -> Facts<'a> {
+fn facts<'a>(draft: &'a OriginalRequest, headers: &'a [Header<'a>]) -> Facts<'a> {
     let host = draft.authority();
     Facts { direction: draft.direction, host: without_port(host), method: draft.method(), path: draft.path(), headers }
 }
 
 /// Telemetry must not become telemetry.
-fn carries_telemetry(draft: &Draft, headers: &[Header<'_>]) -> bool {
+fn carries_telemetry(draft: &OriginalRequest, headers: &[Header<'_>]) -> bool {
     draft.method() == b"POST" && {
         let value = |name: &[u8]| headers::first(headers, name).unwrap_or_default();
         is_telemetry(draft.path(), value(b"content-type"), value(b"user-agent"))

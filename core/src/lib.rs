@@ -18,7 +18,7 @@
 //!  mark in shared data ◀───▶ shared ◀──────────────────▶   towards the other listener of this pod
 //!        ⋮
 //!  end of stream (on_log) ─▶ stream ───────────────────▶ sampling::revise        is it kept after all, and with which threshold?
-//!  attributes ◀────────────▶ attributes, if kept ──────▶ span::build             what happened
+//!  attributes ◀────────────▶ attributes, if kept ──────▶ SpanBuilder::build      what happened
 //!                                                        recorder                the cap, then otlp: bytes of the span
 //!                                                        export                  the queue
 //!        ⋮

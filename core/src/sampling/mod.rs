@@ -8,6 +8,7 @@
 pub mod keep;
 pub mod limit;
 pub mod outcome;
+pub mod response_flags;
 pub mod rules;
 pub mod threshold;
 

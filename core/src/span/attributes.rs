@@ -5,7 +5,7 @@
 
 use crate::http::headers::Header;
 use crate::propagation::headers::encode_pairs;
-use crate::span::Kind;
+use crate::span::model::Kind;
 use crate::span::redact::safe_text;
 use std::borrow::Cow;
 use std::collections::BTreeMap;

@@ -6,8 +6,8 @@
 //! absent (then there is no list at all), every attribute is read by itself, as before.
 
 use crate::propagation::headers::decode_pairs;
-use crate::span::Kind;
 use crate::span::attributes::path;
+use crate::span::model::Kind;
 use std::ops::Range;
 
 /// What every request has that went upstream.
@@ -45,7 +45,7 @@ struct Absence {
 
 /// What one expression answered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Gathered {
+pub struct BatchRead {
     /// As it came; the values are cut out of it.
     answer: Vec<u8>,
     values: Vec<(&'static [u8], Range<usize>)>,
@@ -81,9 +81,9 @@ fn absences(kind: Kind, istio: bool) -> &'static [Absence] {
     }
 }
 
-// === impl Gathered ===
+// === impl BatchRead ===
 
-impl Gathered {
+impl BatchRead {
     /// Reads the answer to [`expression`] with the same arguments: Envoy serialises a list as pairs, its items as names,
     /// each as the attribute alone would be. `None` if it is not such a list.
     pub fn read(kind: Kind, istio: bool, answer: Vec<u8>) -> Option<Self> {
@@ -145,7 +145,7 @@ mod tests {
         let mut items: Vec<&[u8]> = vec![b"xyz"; PRESENT.len()];
         items[0] = b"12345678";
         items.extend([&b""[..], &[0], &[1], &[0]]);
-        let gathered = Gathered::read(Kind::Server, true, answer(&items)).expect("as many items as were asked for");
+        let batch = BatchRead::read(Kind::Server, true, answer(&items)).expect("as many items as were asked for");
         let table: &[(&[u8], Option<Option<&[u8]>>)] = &[
             (path::REQUEST_TIME, Some(Some(b"12345678"))),
             (path::SOURCE_ADDRESS, Some(Some(b"xyz"))),
@@ -156,15 +156,15 @@ mod tests {
             (path::CONNECTION_ID, None),
         ];
         for (path, expected) in table {
-            assert_eq!(gathered.get(path), *expected, "{}", dotted(path));
+            assert_eq!(batch.get(path), *expected, "{}", dotted(path));
         }
     }
 
     #[test]
     fn an_answer_of_another_length_is_none() {
         for length in (0..40).filter(|length| *length != PRESENT.len() + 1) {
-            assert_eq!(Gathered::read(Kind::Server, false, answer(&vec![&b"x"[..]; length])), None, "{length}");
+            assert_eq!(BatchRead::read(Kind::Server, false, answer(&vec![&b"x"[..]; length])), None, "{length}");
         }
-        assert_eq!(Gathered::read(Kind::Server, false, b"rubbish".to_vec()), None);
+        assert_eq!(BatchRead::read(Kind::Server, false, b"rubbish".to_vec()), None);
     }
 }

@@ -3,10 +3,10 @@
 //! A route may rewrite path and host, and the header map of `on_log` then shows the rewritten ones; so what `url.*` and
 //! `server.*` are made of is copied when the request comes in: one allocation of bounded size.
 
+use super::model::Kind;
 use crate::config::Direction;
 use crate::http::authority::without_userinfo;
 use crate::http::headers::{self, Header};
-use crate::span::Kind;
 
 /// Longest `:path` that is remembered, in bytes, query included.
 pub const MAX_PATH: usize = 4096;
@@ -17,7 +17,7 @@ pub const MAX_METHOD: usize = 32;
 
 /// A bounded copy of what identifies a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Draft {
+pub struct OriginalRequest {
     /// Which side of the workload.
     pub direction: Direction,
     /// `content-type: application/grpc…`.
@@ -32,9 +32,9 @@ pub struct Draft {
     authority_end: u16,
 }
 
-// === impl Draft ===
+// === impl OriginalRequest ===
 
-impl Draft {
+impl OriginalRequest {
     /// From the headers of `on_request_headers`.
     pub fn new(direction: Direction, headers: &[Header<'_>]) -> Self {
         let method = cut(headers::first(headers, b":method").unwrap_or_default(), MAX_METHOD);
@@ -139,9 +139,9 @@ fn origin_form(path: &[u8]) -> &[u8] {
 mod tests {
     use super::*;
 
-    fn draft(direction: Direction, pairs: &[(&str, &str)]) -> Draft {
+    fn request(direction: Direction, pairs: &[(&str, &str)]) -> OriginalRequest {
         let headers: Vec<_> = pairs.iter().map(|(name, value)| Header::new(*name, *value)).collect();
-        Draft::new(direction, &headers)
+        OriginalRequest::new(direction, &headers)
     }
 
     #[test]
@@ -157,28 +157,28 @@ mod tests {
             ("http://user:secret@host", "/", None),
         ];
         for (target, path, query) in table {
-            let draft =
-                draft(Direction::Inbound, &[(":method", "GET"), (":path", target), (":authority", "u:p@shop:80")]);
-            assert_eq!(draft.method(), b"GET");
-            assert_eq!(draft.authority(), b"shop:80");
-            assert_eq!((draft.path(), draft.query()), (path.as_bytes(), query.map(str::as_bytes)), "{target}");
+            let request =
+                request(Direction::Inbound, &[(":method", "GET"), (":path", target), (":authority", "u:p@shop:80")]);
+            assert_eq!(request.method(), b"GET");
+            assert_eq!(request.authority(), b"shop:80");
+            assert_eq!((request.path(), request.query()), (path.as_bytes(), query.map(str::as_bytes)), "{target}");
         }
     }
 
     #[test]
     fn a_server_takes_the_scheme_of_the_client_and_a_client_its_own() {
         let pairs = [(":scheme", "http"), ("x-forwarded-proto", "https")];
-        assert_eq!(draft(Direction::Inbound, &pairs).scheme(), "https");
-        assert_eq!(draft(Direction::Gateway, &pairs).scheme(), "https");
-        assert_eq!(draft(Direction::Outbound, &pairs).scheme(), "http");
+        assert_eq!(request(Direction::Inbound, &pairs).scheme(), "https");
+        assert_eq!(request(Direction::Gateway, &pairs).scheme(), "https");
+        assert_eq!(request(Direction::Outbound, &pairs).scheme(), "http");
     }
 
     #[test]
     fn copies_are_bounded() {
         let long = "x".repeat(60_000);
-        let draft = draft(Direction::Inbound, &[(":method", &long), (":path", &long), (":authority", &long)]);
-        assert_eq!(draft.text.len(), MAX_METHOD + MAX_AUTHORITY + MAX_PATH);
-        assert_eq!(draft.target().len(), MAX_PATH);
+        let request = request(Direction::Inbound, &[(":method", &long), (":path", &long), (":authority", &long)]);
+        assert_eq!(request.text.len(), MAX_METHOD + MAX_AUTHORITY + MAX_PATH);
+        assert_eq!(request.target().len(), MAX_PATH);
     }
 
     #[test]
@@ -190,7 +190,7 @@ mod tests {
             ("application/grpc-web", false),
             ("application/json", false),
         ] {
-            assert_eq!(draft(Direction::Inbound, &[("content-type", value)]).grpc, expected, "{value}");
+            assert_eq!(request(Direction::Inbound, &[("content-type", value)]).grpc, expected, "{value}");
         }
     }
 }
