@@ -3,9 +3,9 @@
 //! This room holds rules of HTTP itself (RFC 9110, RFC 3986), not of a trace format or of an exporter. It knows no other
 //! room; every room may read it.
 
-pub mod authority;
-pub mod date;
+pub(crate) mod authority;
+pub(crate) mod date;
 pub mod headers;
-pub mod number;
-pub mod percent;
-pub mod token;
+pub(crate) mod number;
+pub(crate) mod percent;
+pub(crate) mod token;

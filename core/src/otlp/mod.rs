@@ -12,13 +12,13 @@ pub mod gzip;
 pub mod json;
 mod log_text;
 mod partial_success;
-pub mod reply;
+pub(crate) mod reply;
 mod retry_after;
 #[cfg(test)]
 #[allow(clippy::arithmetic_side_effects, reason = "an overflow fails the test, as it should")]
 pub(crate) mod tests;
 mod trace;
-pub mod wire;
+mod wire;
 mod zipkin;
 
 pub use self::encoder::Encoder;

@@ -12,17 +12,17 @@
 //! The sources disagree on much of this (OpenTelemetry: last wins; Envoy and Datadog: first wins; Zipkin: B3 wins).
 
 mod b3_multi;
-pub mod b3_single;
-pub mod baggage;
-pub mod datadog;
+mod b3_single;
+pub(crate) mod baggage;
+mod datadog;
 mod edits;
 mod extract;
 mod format;
-pub mod gcp;
+mod gcp;
 mod header_name;
 pub mod headers;
 mod inject;
-pub mod jaeger;
+mod jaeger;
 mod model;
 mod ottrace;
 #[cfg(test)]
@@ -30,13 +30,13 @@ mod properties;
 #[cfg(test)]
 mod test_support;
 mod trace_headers;
-pub mod traceparent;
-pub mod tracestate;
-pub mod xray;
+pub(crate) mod traceparent;
+mod tracestate;
+mod xray;
 
 pub use self::extract::extract;
 pub use self::format::{Format, FormatSet};
 pub use self::inject::edits;
-pub use self::model::{Extracted, Incoming, Outgoing, Reading};
+pub use self::model::{Extracted, Incoming, Outgoing};
 pub use self::trace_headers::TraceHeaders;
 pub use self::tracestate::TraceState;

@@ -22,8 +22,11 @@ enum Meaning {
     ClientGone,
 }
 
+/// Short name, long name, meaning.
+type Row = (&'static str, &'static str, Meaning);
+
 /// The flags by bit: the short name, the long name (`%RESPONSE_FLAGS_LONG%` of the access log), the meaning.
-const TABLE: [(&str, &str, Meaning); 30] = {
+const TABLE: [Row; 30] = {
     use Meaning::{Answer, ClientGone, ConnectionFailure, Failure, Rejection};
     [
         ("LH", "FailedLocalHealthCheck", Rejection),
@@ -121,16 +124,18 @@ impl ResponseFlags {
 
     /// The short names of the flags that are set, as access logs print them.
     pub fn short_names(self) -> impl Iterator<Item = &'static str> {
-        self.rows().map(|(short, ..)| *short)
+        self.names(|(short, ..)| short)
     }
 
     /// The long names of the flags that are set.
     pub fn long_names(self) -> impl Iterator<Item = &'static str> {
-        self.rows().map(|(_, long, _)| *long)
+        self.names(|(_, long, _)| long)
     }
 
-    fn rows(self) -> impl Iterator<Item = &'static (&'static str, &'static str, Meaning)> {
-        TABLE.iter().enumerate().filter(move |(bit, _)| self.0 >> bit & 1 == 1).map(|(_, row)| row)
+    /// `name` is a function pointer, so that code which uses these names is compiled once for both kinds.
+    fn names(self, name: fn(&Row) -> &'static str) -> impl Iterator<Item = &'static str> {
+        let rows = TABLE.iter().enumerate().filter(move |(bit, _)| self.0 >> bit & 1 == 1);
+        rows.map(move |(_, row)| name(row))
     }
 }
 
