@@ -1,4 +1,4 @@
-//! Bytes of the wire: OTLP (protobuf and JSON) and Zipkin v2 JSON; what a receiver answers.
+//! The encodings of spans, OTLP (protobuf and JSON) and Zipkin v2 JSON, and the meaning of a receiver's answer.
 //!
 //! A span is encoded once, when it ends, without its `trace_state`: the threshold of a late keep is known only when its
 //! window closes (see [`crate::sampling`]). [`Encoder::seal`] adds it and appends the span to a batch; [`Envelope::frame`] makes

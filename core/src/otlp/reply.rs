@@ -11,7 +11,8 @@ use super::{partial_success, retry_after};
 use crate::http::headers::{self, Header};
 use crate::http::{number, percent};
 
-/// A client must limit what it reads of a response; larger ones are failures that are not tried again (same chapter).
+/// Longest response that is read, in bytes. A longer one is a failure that is not tried again ("OTLP/HTTP Response": a client
+/// must have such a limit).
 const MAX_RESPONSE: usize = 4 * 1024 * 1024;
 
 /// An answer as the host hands it over.
@@ -27,30 +28,30 @@ pub struct Reply<'a> {
     pub trailers: &'a [Header<'a>],
 }
 
-/// What follows from an answer.
+/// The result of one export call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ExportResult {
-    /// Taken, but for `rejected` spans, which must not be sent again.
+    /// The receiver accepted all but `rejected` spans, which must not be sent again.
     Accepted {
         /// `rejected_spans` of a partial success; not yet bounded by what was sent.
         rejected: u64,
-        /// What the receiver says about it; also a mere warning.
+        /// The message of the receiver, which may be a warning only.
         message: String,
     },
-    /// Not taken.
+    /// The receiver accepted nothing.
     Failed {
-        /// What happened.
+        /// The reason.
         failure: Failure,
         /// Whether the same request may be sent again.
         retryable: bool,
         /// How long the receiver asks us to wait, in nanoseconds.
         wait_ns: Option<u64>,
-        /// Status and the receiver's own words, for the log.
+        /// Status and message of the receiver, for the log.
         message: String,
     },
 }
 
-/// The answer to an OTLP/HTTP or Zipkin call. `now_s`: seconds since the Unix epoch, to make sense of a date.
+/// The answer to an OTLP/HTTP or Zipkin call. `now_s`: seconds since the Unix epoch, to compare a date with.
 pub fn http(encoding: Encoding, reply: &Reply<'_>, now_s: u64) -> ExportResult {
     let Some(status) = reply.status else {
         return retryable(Failure::Reset, None, "reset".to_owned());

@@ -1,4 +1,4 @@
-//! Protobuf on the wire, as little of it as OTLP needs: append what is written, walk over what is read.
+//! The part of protobuf's wire format that OTLP needs: a writer that appends to a buffer, and a reader of fields.
 //!
 //! Encoding rules: protobuf.dev, "Encoding". The writer appends to a `Vec` and patches lengths afterwards, because most
 //! messages here are shorter than 128 bytes and their length takes one byte.
@@ -28,7 +28,7 @@ pub struct Fields<'a>(pub &'a [u8]);
 /// Appends a base-128 number.
 #[inline]
 pub fn varint(out: &mut Vec<u8>, value: u64) {
-    // Nearly all are: keys, and the lengths of short texts.
+    // Nearly all numbers take one byte: keys, and the lengths of short texts.
     if value < 0x80 { out.push(value as u8) } else { long_varint(out, value) }
 }
 

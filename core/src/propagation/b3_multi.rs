@@ -1,8 +1,13 @@
 //! B3 in several headers, `x-b3-*` (openzipkin/b3-propagation, "Multiple Headers").
 //!
-//! `x-b3-traceid` (32 or 16 lower-case hex digits) and `x-b3-spanid` (16) come together or not at all;
-//! `x-b3-sampled` is `1` or `0` (old tracers: `true`, `false`); `x-b3-flags: 1` is debug, implies acceptance, and any
-//! other value of it means nothing. The state may come alone. `x-b3-parentspanid` is read over and never sent.
+//! ```text
+//! x-b3-traceid      = 32 or 16 lower-case hex digits      together with x-b3-spanid or not at all
+//! x-b3-spanid       = 16 lower-case hex digits
+//! x-b3-sampled      = "1" / "0"                           also "true" / "false", from old tracers; absent: deferred
+//! x-b3-flags        = "1"                                 debug, which implies sampled; other values are ignored
+//! x-b3-parentspanid                                       ignored and never sent
+//! ```
+//! A decision may come without ids.
 
 use super::b3_single;
 use super::edits::Edits;
@@ -13,7 +18,7 @@ use super::trace_headers::{Seen, TraceHeaders};
 use crate::context::Sampled;
 use crate::id::SpanId;
 
-/// A context, a bare state, or nothing where ids or state are malformed.
+/// A context or a decision without ids; `None` if ids or decision are malformed.
 pub(super) fn extract(headers: &TraceHeaders<'_, '_>) -> Option<Reading> {
     let (trace_id, span_id) = (headers.get(Name::B3TraceId), headers.get(Name::B3SpanId));
     let sampled = state(headers)?;

@@ -5,7 +5,7 @@
 //!    / trace-id "-" span-id "-" parent-span-id                        decision deferred, as brave reads it
 //!    / state                                                          "1" / "0" / "d"
 //! ```
-//! All hex digits are lower case. An absent state leaves the decision to us; it is not a "no".
+//! All hex digits are lower case. An absent state means that the decision is deferred, not that the trace is not sampled.
 
 use super::edits::Edits;
 use super::format::Format;
@@ -46,7 +46,7 @@ fn state(text: &[u8]) -> Option<Sampled> {
     }
 }
 
-/// A parent id may be zero: there is none.
+/// Whether this is a parent id. Zero is allowed: it means that there is no parent.
 fn is_parent(text: &[u8]) -> bool {
     decode_lower_hex::<8>(text).is_some()
 }

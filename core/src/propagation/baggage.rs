@@ -4,8 +4,8 @@
 //! list   = member *( OWS "," OWS member )
 //! member = key OWS "=" OWS value *( OWS ";" OWS property )       key = token; value = percent-encoded UTF-8
 //! ```
-//! A member that breaks the grammar is skipped. Values may hold raw spaces, quotes and bytes above 0x7e, which the
-//! grammar forbids and the world sends; control characters may not be there raw.
+//! A member that breaks the grammar is skipped. Raw spaces, quotes and bytes above 0x7e in a value are accepted: the grammar
+//! forbids them, but senders exist that write them. Raw control characters are not accepted.
 
 use crate::http::headers::trim;
 use crate::http::{percent, token};

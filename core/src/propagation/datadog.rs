@@ -1,11 +1,17 @@
 //! `x-datadog-*` (DataDog/dd-trace-go, `ddtrace/tracer/textmap.go`; DataDog/system-tests, `tests/parametric`).
 //!
-//! - `x-datadog-trace-id`, `x-datadog-parent-id`: unsigned 64-bit decimal. A parent of zero or none only from Synthetics.
-//! - `x-datadog-tags`: `key=value` by commas; `_dd.p.tid`, 16 lower-case hex digits, is the upper half of the trace id. A
-//!   malformed one is discarded and the ids are kept.
-//! - `x-datadog-sampling-priority`: above 0 keep (1 automatic, 2 by the user), else drop; absent or malformed: deferred.
+//! ```text
+//! x-datadog-trace-id          = 1*DIGIT                    the lower 64 bits of the trace id, not zero
+//! x-datadog-parent-id         = 1*DIGIT                    64 bits; zero or absent only from Synthetics
+//! x-datadog-sampling-priority = [ "-" ] 1*DIGIT
+//! x-datadog-tags              = tag *( "," tag )           tag = key "=" value
+//! ```
+//! - The tag `_dd.p.tid`, 16 lower-case hex digits, is the upper half of the trace id. A malformed one is discarded and the
+//!   ids are kept.
+//! - A priority above 0 is sampled (1 automatically, 2 by the user), others are not; absent or malformed is deferred.
 //! - `x-datadog-origin` passes untouched.
-//! - A `dd` member of `tracestate` (`s:` priority, `p:` last parent, `t.dm:` who decided) is kept in step with them.
+//! - A `dd` member of `tracestate` (`s:` priority, `p:` last parent, `t.dm:` who decided) is changed to agree with the
+//!   headers.
 
 use super::edits::Edits;
 use super::format::Format;
@@ -62,12 +68,12 @@ fn parse_priority(text: &[u8]) -> Option<i8> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-/// A trace id whose lower half is zero cannot be said in this format.
+/// Whether the format can carry this context: the lower half of the trace id must not be zero.
 pub(super) fn can_say(outgoing: &Outgoing<'_>) -> bool {
     outgoing.context.trace_id.low64() != 0
 }
 
-/// Writes ids, priority and tags, or removes them all if they cannot be said.
+/// Writes ids, priority and tags, or removes them all if the format cannot carry the context.
 pub(super) fn write(outgoing: &Outgoing<'_>, edits: &mut Edits<'_, '_, '_>) {
     let trace_id = outgoing.context.trace_id;
     if !can_say(outgoing) {
@@ -88,7 +94,7 @@ pub(super) fn write(outgoing: &Outgoing<'_>, edits: &mut Edits<'_, '_, '_>) {
     edits.set_or_remove(Name::DatadogTags, Some(&*tags).filter(|tags| !tags.is_empty()));
 }
 
-/// A priority that says the same as the decision stays; else it becomes the plain one (2, by the user, for debug).
+/// A priority that agrees with the decision stays. Else it becomes 0 or 1, or 2 (by the user) for debug.
 fn resolve(sampled: Sampled, before: Option<i8>) -> Option<i8> {
     let keep = sampled.decision()?;
     let plain = match sampled {
@@ -98,7 +104,8 @@ fn resolve(sampled: Sampled, before: Option<i8>) -> Option<i8> {
     before.filter(|before| (*before > 0) == keep && sampled != Sampled::Debug).or(Some(plain))
 }
 
-/// The upper half of the trace id, then the tags of the same trace; who decided goes with the decision.
+/// The upper half of the trace id, then the other tags of the same trace. The tag that says who decided stays only if the
+/// decision does.
 fn new_tags(headers: &TraceHeaders<'_, '_>, trace_id: TraceId, continued: bool, same_priority: bool) -> Vec<u8> {
     let mut out = Vec::new();
     if trace_id.high64() != 0 {
@@ -123,8 +130,8 @@ fn member_priority(trace_state: &TraceState) -> Option<i8> {
     member.split(|byte| *byte == b';').find_map(|part| part.strip_prefix(b"s:")).and_then(parse_priority)
 }
 
-/// `tracestate` with its `dd` member in step with the headers: the priority that leaves, and our span as last parent.
-/// Where there is no such member, or nothing to change, it is what it was.
+/// `tracestate` with a `dd` member that agrees with the headers: the priority that is sent, and the span of this proxy as last
+/// parent. Without such a member, or if nothing changes, it is returned as it was.
 pub(super) fn in_step<'a>(outgoing: &Outgoing<'a>) -> Cow<'a, TraceState> {
     let state = outgoing.trace_state;
     let Some(old) = state.get("dd") else { return Cow::Borrowed(state) };
@@ -150,8 +157,9 @@ pub(super) fn in_step<'a>(outgoing: &Outgoing<'a>) -> Cow<'a, TraceState> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::model::Reading;
+    use super::super::test_support;
     use super::super::test_support::{S, T, headers, reading, show};
-    use super::super::{Reading, test_support};
     use super::*;
 
     // The halves of `T`, and `S`, in decimal.

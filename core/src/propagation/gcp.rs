@@ -3,8 +3,8 @@
 //! ```text
 //! value = 32 lower-case hex digits "/" decimal span id [ ";o=" DIGIT ]      span id: 1 to 20 digits, 64 bits, not zero
 //! ```
-//! Without `;o=` the decision is deferred. Google recommends to read it only where no `traceparent` speaks (`mod.rs`
-//! sees to that) and not to send it; so it is written where it came in, or where the configuration asks for it.
+//! Without `;o=` the decision is deferred. Google recommends to read it only where there is no valid `traceparent`
+//! (`extract.rs` does this) and not to send it; so it is written where it came in, or where the configuration asks for it.
 
 use super::edits::Edits;
 use super::format::Format;

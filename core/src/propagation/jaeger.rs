@@ -4,7 +4,7 @@
 //! value = trace-id ":" span-id ":" parent-span-id ":" flags      may be URL-encoded: "%3A" for ":"
 //! ```
 //! Hex numbers without padding: a trace id of 1 to 32 digits, a span id of 1 to 16, neither zero. The parent id is
-//! deprecated, read over and sent as `0`. Flags: 0x01 sampled, 0x02 debug, which counts only together with sampled.
+//! deprecated, ignored, and sent as `0`. Flags: 0x01 sampled, 0x02 debug, which counts only together with sampled.
 //! Baggage (`uberctx-*`) passes untouched.
 
 use super::edits::Edits;
@@ -39,7 +39,7 @@ pub fn parse(value: &[u8]) -> Option<Extracted> {
     Some(Extracted::new(Format::Jaeger, trace_id, Some(span_id), sampled))
 }
 
-/// Nothing else in a valid value would be encoded.
+/// Decodes `%3A`. A valid value contains no other character that would be encoded.
 fn decode(value: &[u8]) -> Option<Cow<'_, [u8]>> {
     if value.len() > MAX_LENGTH {
         return None;
@@ -60,7 +60,7 @@ pub(super) fn extract(headers: &TraceHeaders<'_, '_>) -> Option<Extracted> {
     parse(headers.get(Name::UberTraceId).once()?)
 }
 
-/// Writes `uber-trace-id`. The format cannot defer: such a context has the flag that its maker gave it.
+/// Writes `uber-trace-id`. The format cannot defer a decision: such a context is sent with its own sampled flag.
 pub(super) fn write(outgoing: &Outgoing<'_>, edits: &mut Edits<'_, '_, '_>) {
     let context = &outgoing.context;
     let flags: &[u8] = match outgoing.sampled {

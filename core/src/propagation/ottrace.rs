@@ -1,7 +1,11 @@
 //! `ot-tracer-*` (OpenTracing's basic tracers; OpenTelemetry API, "OT Trace", deprecated).
 //!
-//! `ot-tracer-traceid` and `ot-tracer-spanid` are unpadded hex numbers, `ot-tracer-sampled` is `true` or `false` and
-//! absent means deferred. What we send has the right-most 16 digits of the trace id, as its readers expect.
+//! ```text
+//! ot-tracer-traceid = 1*32HEXDIG                unpadded, not zero
+//! ot-tracer-spanid  = 1*16HEXDIG                unpadded, not zero
+//! ot-tracer-sampled = "true" / "false"          also "1" / "0"; absent: deferred
+//! ```
+//! The trace id is sent as its right-most 16 digits, because the readers of this format expect no more.
 //! Baggage (`ot-baggage-*`) passes untouched.
 
 use super::edits::Edits;
@@ -33,7 +37,7 @@ fn state(text: &[u8]) -> Option<Sampled> {
     }
 }
 
-/// Writes the three headers. A trace id whose lower half is zero cannot be said in this format, so it is not.
+/// Writes the three headers. A trace id whose lower half is zero cannot be written in this format: the headers are removed.
 pub(super) fn write(outgoing: &Outgoing<'_>, edits: &mut Edits<'_, '_, '_>) {
     let context = &outgoing.context;
     let trace_id = format!("{:016x}", context.trace_id.low64());

@@ -5,7 +5,7 @@
 //! value  = the same [ "-" anything ]                              higher versions
 //! ```
 //! All hex digits are lower case; version `ff`, a zero trace id and a zero parent id are invalid. Unknown flags are
-//! masked, not refused, and we always send version 00: the highest that we know.
+//! cleared, not refused. Version 00 is sent, the highest version that exists.
 
 use super::edits::Edits;
 use super::format::Format;
@@ -68,7 +68,7 @@ fn hex_byte(byte: u8) -> [u8; 2] {
     out
 }
 
-/// The context of `traceparent`. Not yet its `tracestate`, which is read only for the context that wins.
+/// The context of `traceparent`, without `tracestate`, which is read later and only for the context that is continued.
 pub(super) fn extract(headers: &TraceHeaders<'_, '_>) -> Option<Extracted> {
     let context = parse(headers.get(Name::TraceParent).once()?)?;
     let sampled = if context.flags.sampled() { Sampled::Accept } else { Sampled::Deny };
@@ -76,8 +76,8 @@ pub(super) fn extract(headers: &TraceHeaders<'_, '_>) -> Option<Extracted> {
     Some(Extracted { random: context.flags.random(), ..extracted })
 }
 
-/// Writes `traceparent`, and `tracestate` if it has members. A `tracestate` that says the same as ours stays as it came,
-/// unless one of several headers is empty.
+/// Writes `traceparent`, and `tracestate` if it has members. A `tracestate` with the same members stays as it
+/// came, unless one of several headers is empty.
 pub(super) fn write(outgoing: &Outgoing<'_>, trace_state: &TraceState, edits: &mut Edits<'_, '_, '_>) {
     let flags = Flags::new(outgoing.flag(), outgoing.context.flags.random());
     let context = SpanContext { flags, ..outgoing.context };

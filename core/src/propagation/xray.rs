@@ -21,7 +21,7 @@ use crate::id::{SpanId, TraceId};
 /// Bytes of a header that we write; further fields are left out whole.
 const MAX_LENGTH: usize = 1024;
 
-/// The context that a header value names; `None` if it is malformed. A malformed parent is none, and keeps the trace.
+/// The context that a header value names; `None` if it is malformed. A malformed parent counts as absent; the trace is continued.
 pub fn parse(value: &[u8]) -> Option<Extracted> {
     let (mut root, mut parent, mut sampled) = (None, None, None);
     for field in fields(value) {

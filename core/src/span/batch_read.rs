@@ -1,16 +1,16 @@
-//! The attributes of a span in one host call.
+//! Reads the attributes of a span in one host call.
 //!
-//! Each read of an attribute crosses into the host, and the host enters the VM once more to place the answer; a span needs
-//! a dozen. Envoy also evaluates CEL expressions (foreign functions `expr_create` and `expr_evaluate`), and a list of
-//! attributes is an expression: one crossing for all. Where Envoy was built without CEL, or an attribute of the list is
-//! absent (then there is no list at all), every attribute is read by itself, as before.
+//! Each read of an attribute is a call of the host, and the host calls the VM to allocate memory for the answer. A span needs a
+//! dozen attributes. Envoy also evaluates CEL expressions (foreign functions `expr_create` and `expr_evaluate`), and a list of
+//! attributes is an expression, so one call reads them all. Where Envoy was built without CEL, or an attribute of the list is
+//! absent (then the expression has no value), each attribute is read by itself.
 
 use crate::propagation::headers::decode_pairs;
 use crate::span::attributes::path;
 use crate::span::model::Kind;
 use std::ops::Range;
 
-/// What every request has that went upstream.
+/// Attributes that every request has if it went upstream.
 const PRESENT: [&[u8]; 12] = [
     path::REQUEST_TIME,
     path::REQUEST_DURATION,
@@ -26,7 +26,7 @@ const PRESENT: [&[u8]; 12] = [
     path::SOURCE_ADDRESS,
 ];
 
-/// Things of Istio that most requests lack, and how CEL asks whether they are there: what is not need not be looked for.
+/// Attributes of Istio that most requests lack, and a CEL test for each family: an absent family need not be read.
 const SERVER_ABSENT: [Absence; 3] = [
     Absence { prefix: b"filter_state\0downstream_peer\0", test: "has(filter_state.downstream_peer)" },
     Absence { prefix: b"filter_state\0downstream_peer_obj\0", test: "has(filter_state.downstream_peer_obj)" },
@@ -43,16 +43,16 @@ struct Absence {
     test: &'static str,
 }
 
-/// What one expression answered.
+/// The answer to one expression.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BatchRead {
-    /// As it came; the values are cut out of it.
+    /// The bytes of the answer; `values` are ranges of it.
     answer: Vec<u8>,
     values: Vec<(&'static [u8], Range<usize>)>,
     absent: Vec<&'static [u8]>,
 }
 
-/// The expression for a span of this kind; `istio`: with what only Istio's proxies have.
+/// The expression for a span of this kind; with `istio` also for attributes that only Istio's proxies have.
 pub fn expression(kind: Kind, istio: bool) -> String {
     let mut items: Vec<String> = PRESENT.iter().map(|path| dotted(path)).collect();
     let san = dotted(peer_san(kind));
@@ -65,7 +65,7 @@ fn dotted(path: &[u8]) -> String {
     String::from_utf8_lossy(path).replace('\0', ".")
 }
 
-/// Absent without mTLS.
+/// The peer's URI SAN, which is absent without mTLS.
 fn peer_san(kind: Kind) -> &'static [u8] {
     match kind {
         Kind::Server => path::CONNECTION_URI_SAN_PEER,
@@ -84,8 +84,8 @@ fn absences(kind: Kind, istio: bool) -> &'static [Absence] {
 // === impl BatchRead ===
 
 impl BatchRead {
-    /// Reads the answer to [`expression`] with the same arguments: Envoy serialises a list as pairs, its items as names,
-    /// each as the attribute alone would be. `None` if it is not such a list.
+    /// Parses the answer to [`expression`] with the same arguments. Envoy serialises a list as pairs with the items as names;
+    /// each item has the bytes that a read of this attribute alone would give. `None` if the answer is not such a list.
     pub fn read(kind: Kind, istio: bool, answer: Vec<u8>) -> Option<Self> {
         let items = decode_pairs(&answer);
         let absences = absences(kind, istio);
@@ -113,7 +113,7 @@ impl BatchRead {
         Some(Self { answer, values, absent })
     }
 
-    /// `None`: not known, ask the host. `Some(None)`: known to be absent.
+    /// The value of an attribute. `None`: not part of the answer, read it from the host. `Some(None)`: known to be absent.
     pub fn get(&self, path: &[u8]) -> Option<Option<&[u8]>> {
         let range = self.values.iter().find(|(known, _)| *known == path).map(|(_, range)| range.clone());
         let value = range.and_then(|range| self.answer.get(range)).map(Some);

@@ -1,4 +1,4 @@
-//! Everything that is known of one ended request: the input of all rules that add attributes.
+//! Everything that is known about one request that has ended: the input of all rules that add attributes.
 
 use super::attributes::Attributes;
 use super::identity::Identity;
@@ -38,7 +38,7 @@ impl<'a> Exchange<'a> {
     /// The span's name.
     pub fn name(&self) -> String {
         if self.outcome.grpc {
-            // RPC spans, "Name": the method, else the system.
+            // Semantic conventions for RPC, "Name": the method, or the system where the method is not known.
             return self.rpc_method.unwrap_or("grpc").to_owned();
         }
         self.target.name(self.original.method())
@@ -53,7 +53,7 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// The value of a header as safe text: the request's pseudo-headers as they came in, URLs without secrets.
+    /// The value of a header as safe text: pseudo-headers of the request as they came in, URLs without secrets.
     pub fn header(&self, side: Side, name: &str) -> Option<String> {
         let value = match (side, name) {
             (Side::Request, ":path") => Some(self.original.target()).filter(|path| !path.is_empty()),

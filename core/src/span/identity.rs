@@ -8,14 +8,14 @@ use super::resource::resource;
 use crate::config::Config;
 use std::collections::BTreeMap;
 
-/// What is the same for every span of a proxy.
+/// The attributes that are the same for every span of a proxy.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Identity {
-    /// Resource attributes, unique keys.
+    /// Resource attributes, with unique keys.
     pub resource: Vec<Attribute>,
     /// The five `istio.*` tags of Istio's native tracing; empty outside Istio.
     pub istio_tags: Vec<Attribute>,
-    /// What sampling rules match on.
+    /// The workload, which sampling rules match on.
     pub workload: Workload,
     /// An ingress or egress gateway: the node id starts with `router~`.
     pub gateway: bool,

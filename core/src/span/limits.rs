@@ -1,4 +1,4 @@
-//! How large a span may become: attributes, length of a value, size of the whole; what does not fit is counted.
+//! The limits of a span: the number of attributes, the length of a value, the size of the span. What does not fit is counted.
 //!
 //! OpenTelemetry specification, "Attribute Limits": over the count, new keys are dropped and counted; over the length,
 //! text is cut on a character boundary (arrays: each element).
@@ -6,8 +6,8 @@
 use super::model::{Attribute, Value};
 use std::borrow::Cow;
 
-/// Most bytes of keys and values of one span. 512 spans of a batch stay below the 4 MiB that gRPC receivers take by
-/// default in all but absurd cases, and one request cannot fill the queue.
+/// Most bytes of keys and values of one span. So the 512 spans of a batch stay below the 4 MiB that gRPC receivers accept by
+/// default in nearly all cases, and one request cannot fill the queue.
 pub const MAX_SPAN_BYTES: usize = 32 * 1024;
 
 /// The limits of one configuration.
@@ -19,7 +19,7 @@ pub struct AttributeLimits {
     pub value_length: usize,
 }
 
-/// Attributes within the limits, with unique keys. What matters most must be added first.
+/// Attributes within the limits, with unique keys. The most important ones must be added first.
 #[derive(Debug)]
 pub struct BoundedAttributes {
     limits: AttributeLimits,
@@ -40,7 +40,7 @@ impl AttributeLimits {
 // === impl BoundedAttributes ===
 
 impl BoundedAttributes {
-    /// Empty.
+    /// An empty list.
     pub fn new(limits: AttributeLimits) -> Self {
         Self { limits, attributes: Vec::with_capacity(limits.count.min(40)), bytes: 0, dropped: 0 }
     }
@@ -86,13 +86,13 @@ fn shorten(value: &mut Value, limit: usize) {
     match value {
         Value::String(Cow::Owned(text)) => shorten_text(text, limit),
         Value::Strings(texts) => texts.iter_mut().for_each(|text| shorten_text(text, limit)),
-        // Static texts are our own words.
+        // Static texts are constants of this crate and short.
         Value::String(Cow::Borrowed(_)) | Value::Int(_) | Value::Bool(_) | Value::Double(_) => {}
     }
 }
 
 fn shorten_text(text: &mut String, limit: usize) {
-    // Bytes are at least as many as characters: the usual value is not scanned.
+    // A text has at least as many bytes as characters, so the characters of a usual value need not be counted.
     if text.len() > limit
         && let Some((end, _)) = text.char_indices().nth(limit)
     {
@@ -100,7 +100,7 @@ fn shorten_text(text: &mut String, limit: usize) {
     }
 }
 
-/// About what an attribute takes on the wire.
+/// The approximate size of an encoded attribute, in bytes.
 #[inline]
 fn size(key: &str, value: &Value) -> usize {
     let value = match value {

@@ -1,16 +1,16 @@
-//! Span names that group: `{method} {http.route}`, and `package.Service/Method` for gRPC.
+//! Span names of low cardinality: `{method} {target}`, and `package.Service/Method` for gRPC.
 //!
 //! Semantic conventions: a name is `{method} {target}` with a target of low cardinality, else `{method}`; it never
-//! falls back to the path. So there are three sources of a target, the first that answers wins:
+//! falls back to the path. So there are three sources of a target, and the first that has one wins:
 //!
 //! 1. a template of the configuration: it is also `http.route` (server) or `url.template` (client);
-//! 2. the *shape* of the path: segments that look like words stay, all others become `{id}`, at most [`MAX_SEGMENTS`](super::path_shape::MAX_SEGMENTS) of
-//!    them. A shape is a guess, so it is in the name and in a client's `url.template`, never in `http.route`;
+//! 2. the *shape* of the path (see [`super::path_shape`]). A shape is a guess, so it is in the name and in a client's
+//!    `url.template`, never in `http.route`;
 //! 3. nothing: the name is the method.
 //!
-//! Words are unbounded too: a scanner can ask for a hundred thousand of them. So shapes must also find a place in a table:
-//! [`MAX_PROVEN`] for shapes that were answered (with anything but 4xx), [`MAX_UNPROVEN`] for those never answered. A full
-//! table gives names without a target. SpanNames of one configuration and worker are therefore at most
+//! The number of shapes has no bound either: a scanner can ask for a hundred thousand paths. So a shape must also be in a
+//! table. It has [`MAX_PROVEN`] places for shapes that were answered with anything but 4xx, and [`MAX_UNPROVEN`] places for
+//! others. When the table is full, a name has no target. The names of one configuration and worker are therefore at most
 //! `11 methods × (templates + MAX_PROVEN + MAX_UNPROVEN + 1)`, whatever clients send, and scanners, who get 4xx, cannot
 //! take the places of real routes. gRPC methods share the table.
 
@@ -27,18 +27,18 @@ pub const MAX_UNPROVEN: usize = 100;
 /// Methods of RFC 9110, RFC 5789 (PATCH) and the QUERY method; case-sensitive.
 const METHODS: &[&str] = &["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"];
 
-/// What of a path may stand in a name.
+/// The part of a name that comes from the path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NameTarget<'a> {
     /// A configured template.
     Template(&'a str),
     /// The shape of the path: a guess.
     Shape(String),
-    /// Nothing of it.
+    /// The name is the method alone.
     None,
 }
 
-/// The rules of one configuration and the names it has given so far.
+/// The templates of one configuration, and the shapes and methods that have been in names so far.
 #[derive(Debug, Default)]
 pub struct SpanNames {
     templates: Vec<PathTemplate>,
@@ -59,12 +59,12 @@ pub fn known_method(method: &[u8]) -> Option<&'static str> {
 // === impl SpanNames ===
 
 impl SpanNames {
-    /// First match wins.
+    /// Names by these templates, of which the first that matches wins.
     pub fn new(templates: &[PathTemplate]) -> Self {
         Self { templates: templates.to_vec(), table: Mutex::default() }
     }
 
-    /// The target of an HTTP request. `path` is without query; `proven` says that a server knew it.
+    /// The target of an HTTP request. `path` has no query; `proven`: the status says that a server knew the path.
     pub fn http(&self, path: &[u8], proven: bool) -> NameTarget<'_> {
         if let Some(template) = self.templates.iter().find(|template| template.matches(path)) {
             return NameTarget::Template(template.as_str());
@@ -75,7 +75,7 @@ impl SpanNames {
         }
     }
 
-    /// `package.Service/Method` of a gRPC path, if it has that form and the table a place for it; else it is `_OTHER`.
+    /// `package.Service/Method` of a gRPC path. `None` if the path does not have this form or the table is full.
     pub fn grpc<'p>(&self, path: &'p [u8], proven: bool) -> Option<&'p str> {
         grpc_method(path).filter(|method| self.has_place(method, proven))
     }
@@ -107,7 +107,7 @@ impl NameTarget<'_> {
         }
     }
 
-    /// Template or shape.
+    /// The template or the shape.
     pub fn as_str(&self) -> Option<&str> {
         match self {
             Self::Template(text) => Some(text),
@@ -116,7 +116,7 @@ impl NameTarget<'_> {
         }
     }
 
-    /// What may be called `http.route`.
+    /// The value of `http.route`: a template only, because a shape is a guess.
     pub fn route(&self) -> Option<&str> {
         match self {
             Self::Template(text) => Some(text),

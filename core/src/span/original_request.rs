@@ -1,30 +1,30 @@
-//! What must be remembered from the request headers until the request ends.
+//! The parts of a request that are copied when it comes in and kept until it ends.
 //!
-//! A route may rewrite path and host, and the header map of `on_log` then shows the rewritten ones; so what `url.*` and
-//! `server.*` are made of is copied when the request comes in: one allocation of bounded size.
+//! A route may rewrite path and host, and the headers at the end of the request are then the rewritten ones. So the values of
+//! `url.*` and `server.*` are copied early, in one allocation of bounded size.
 
 use super::model::Kind;
 use crate::config::Direction;
 use crate::http::authority::without_userinfo;
 use crate::http::headers::{self, Header};
 
-/// Longest `:path` that is remembered, in bytes, query included.
+/// Longest `:path` that is copied, in bytes, with its query.
 pub const MAX_PATH: usize = 4096;
-/// Longest `:authority` that is remembered (a DNS name has at most 253 bytes).
+/// Longest `:authority` that is copied, in bytes (a DNS name has at most 253).
 pub const MAX_AUTHORITY: usize = 264;
-/// Longest method that is remembered: longer ones are `_OTHER` anyway.
+/// Longest method that is copied, in bytes: a longer one is recorded as `_OTHER`.
 pub const MAX_METHOD: usize = 32;
 
-/// A bounded copy of what identifies a request.
+/// A copy of method, authority and path, of bounded size.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OriginalRequest {
-    /// Which side of the workload.
+    /// The side of the workload on which the request was seen.
     pub direction: Direction,
-    /// `content-type: application/grpc…`.
+    /// The content type is `application/grpc` or a subtype of it.
     pub grpc: bool,
-    /// The scheme that the client used, as far as known.
+    /// The client used `https`, as far as known.
     pub https: bool,
-    /// Whether the request was seen when it came in; if not, nothing was propagated.
+    /// The filter saw the request when it came in. If not, nothing was propagated.
     pub seen: bool,
     /// Method, authority and path, one after the other.
     text: Box<[u8]>,
@@ -35,7 +35,7 @@ pub struct OriginalRequest {
 // === impl OriginalRequest ===
 
 impl OriginalRequest {
-    /// From the headers of `on_request_headers`.
+    /// Copies from the headers of a request that comes in.
     pub fn new(direction: Direction, headers: &[Header<'_>]) -> Self {
         let method = cut(headers::first(headers, b":method").unwrap_or_default(), MAX_METHOD);
         let authority = headers::first(headers, b":authority").or_else(|| headers::first(headers, b"host"));
@@ -55,24 +55,24 @@ impl OriginalRequest {
         }
     }
 
-    /// From the headers of `on_log`, for a request that was rejected before it reached this filter.
+    /// Copies from the headers at the end of a request that was rejected before it reached this filter.
     pub fn at_end(direction: Direction, headers: &[Header<'_>]) -> Self {
         Self { seen: false, ..Self::new(direction, headers) }
     }
 
-    /// Case-sensitive; empty if there was none.
+    /// The method, which is case-sensitive; empty if there was none.
     pub fn method(&self) -> &[u8] {
         self.text.get(..usize::from(self.method_end)).unwrap_or_default()
     }
 
-    /// Host and perhaps port, without credentials.
+    /// Host and port (if there is one), without credentials.
     pub fn authority(&self) -> &[u8] {
         without_userinfo(
             self.text.get(usize::from(self.method_end)..usize::from(self.authority_end)).unwrap_or_default(),
         )
     }
 
-    /// Path with its query, as it came.
+    /// Path and query, as they came.
     pub fn target(&self) -> &[u8] {
         self.text.get(usize::from(self.authority_end)..).unwrap_or_default()
     }
@@ -92,7 +92,7 @@ impl OriginalRequest {
         if self.https { "https" } else { "http" }
     }
 
-    /// Which side of the call the span shows: a gateway serves.
+    /// The kind of the span. A gateway is a server to its clients.
     pub fn kind(&self) -> Kind {
         match self.direction {
             Direction::Inbound | Direction::Gateway => Kind::Server,
@@ -119,13 +119,13 @@ fn is_grpc(content_type: &[u8]) -> bool {
     matches!(rest.first(), None | Some(b'+' | b';'))
 }
 
-/// A server's view is what the client asked for (`x-forwarded-proto`); a client's is its own.
+/// For a server the scheme that the first client used (`x-forwarded-proto`); for a client the scheme of its own request.
 fn scheme<'a>(direction: Direction, headers: &[Header<'a>]) -> Option<&'a [u8]> {
     let forwarded = headers::first(headers, b"x-forwarded-proto").filter(|_| direction != Direction::Outbound);
     forwarded.or_else(|| headers::first(headers, b":scheme"))
 }
 
-/// RFC 9112 section 3.2.2: `http://user:secret@host/path` → `/path`.
+/// The path of a target in absolute form (RFC 9112 section 3.2.2): of `http://user:secret@host/path` it is `/path`.
 fn origin_form(path: &[u8]) -> &[u8] {
     if path.first().is_none_or(|byte| *byte == b'/' || *byte == b'*') {
         return path;

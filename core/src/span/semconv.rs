@@ -1,4 +1,4 @@
-//! Attributes by the semantic conventions: HTTP spans (stable) and RPC spans (release candidate 1.44), and their
+//! Attributes of the semantic conventions: HTTP spans (stable) and RPC spans (release candidate 1.44), and their
 //! predecessors (`http.method`, `rpc.grpc.status_code`) for `spans.semanticConventions: old | dup`.
 //!
 //! Where one name has two meanings (`rpc.method`), the stable one wins in `dup`. `error.type` is written in all three.
@@ -19,14 +19,14 @@ const MAX_ADDRESS: usize = 264;
 /// Longest method or gRPC path that is recorded as the original.
 const MAX_ORIGINAL: usize = 256;
 
-/// Writes an attribute under the names of the conventions that are on.
+/// Adds attributes under the names of the conventions that are switched on.
 struct Writer<'c> {
     all: &'c mut BoundedAttributes,
     stable: bool,
     old: bool,
 }
 
-/// Adds all attributes that the conventions know and a proxy can.
+/// Adds all attributes that the conventions define and that a proxy can know.
 pub fn add<'a>(all: &mut BoundedAttributes, exchange: &Exchange<'a>, once: &mut Once<'a>) {
     let mut out = Writer { all, stable: exchange.settings.stable, old: exchange.settings.old };
     if exchange.outcome.grpc {
@@ -115,10 +115,10 @@ fn rpc(out: &mut Writer<'_>, exchange: &Exchange<'_>) {
     let code = status::grpc_code(exchange.outcome);
     out.put("rpc.status_code", "", code.map(|code| Value::String(status::grpc_code_name(code))));
     out.put("", "rpc.grpc.status_code", code.map(i64::from));
-    // A status other than 200 is a proxy's, or no gRPC server's.
+    // A status other than 200 comes from a proxy, or from a server that does not speak gRPC.
     let http = status::http_status(exchange.outcome).filter(|status| *status != 200);
     out.put("http.response.status_code", "http.status_code", http.map(i64::from));
-    // The two that Envoy's native tracer records (`grpc.timeout`, `grpc.content_type`), as metadata is recorded.
+    // Envoy's native tracer records these two (`grpc.timeout`, `grpc.content_type`); the conventions call them metadata.
     for (header, stable, old) in [
         ("grpc-timeout", "rpc.request.metadata.grpc-timeout", "rpc.grpc.request.metadata.grpc-timeout"),
         ("content-type", "rpc.request.metadata.content-type", "rpc.grpc.request.metadata.content-type"),
@@ -147,13 +147,13 @@ fn addresses(out: &mut Writer<'_>, exchange: &Exchange<'_>, peer: Option<&str>) 
     }
 }
 
-/// Host and port that the client asked for: `x-forwarded-host` before `:authority` on the server's side; without a port
-/// the one of the scheme.
+/// Host and port that the client asked for: for a server `x-forwarded-host` before `:authority`. Where there is no port it is
+/// the default port of the scheme.
 fn server(exchange: &Exchange<'_>) -> (Option<String>, u16) {
     let forwarded = headers::first(&exchange.request, b"x-forwarded-host").filter(|_| exchange.kind == Kind::Server);
     let forwarded = forwarded.and_then(|list| list.split(|byte| *byte == b',').next()).map(headers::trim);
     let authority = forwarded.filter(|host| !host.is_empty()).unwrap_or_else(|| exchange.original.authority());
-    // Credentials never belong to an address.
+    // An address must not contain credentials.
     let authority = without_userinfo(authority);
     let authority = safe_text(authority, MAX_ADDRESS);
     let (host, port) = split_port(&authority);
@@ -189,7 +189,7 @@ fn protocol(out: &mut Writer<'_>, protocol: Option<String>) {
 // === impl Writer ===
 
 impl Writer<'_> {
-    /// An empty name: the conventions have none for it.
+    /// Adds a value under its stable and its old name. An empty name means that the conventions have none.
     fn put(&mut self, stable: &'static str, old: &'static str, value: Option<impl Into<Value>>) {
         let Some(value) = value else { return };
         let stable = Some(stable).filter(|key| self.stable && !key.is_empty());

@@ -16,7 +16,7 @@ pub struct ErrorStatus {
     pub error_type: Option<Cow<'static, str>>,
 }
 
-/// What explains an error.
+/// Texts that may explain an error.
 #[derive(Clone, Debug, Default)]
 pub struct Explanation {
     /// `response.code_details`.
@@ -86,7 +86,7 @@ pub fn http_status(outcome: &Outcome) -> Option<u16> {
     outcome.http_status.filter(|status| *status >= 100)
 }
 
-/// Decides. `client_gone_is_error` is the operator's (`sampling.errors.clientDisconnect`).
+/// The status of a span and the type of its error. `client_gone_is_error` is `sampling.errors.clientDisconnect`.
 pub fn classify(kind: Kind, outcome: &Outcome, explanation: &Explanation, client_gone_is_error: bool) -> ErrorStatus {
     let found = if outcome.grpc { by_grpc(kind, outcome) } else { by_http(kind, outcome) };
     let error_type = match found {
@@ -102,10 +102,10 @@ pub fn classify(kind: Kind, outcome: &Outcome, explanation: &Explanation, client
     }
 }
 
-/// An error of this type, no error (`Err`), or not decided by the status (`None`).
+/// An error of this type, no error (`Err`), or `None`: the status does not decide.
 type ByStatus = Option<Result<Cow<'static, str>, ()>>;
 
-/// 5xx is an error; 4xx is the client's; everything below is none unless something else went wrong.
+/// 5xx is an error; 4xx is an error of a client span only; below 400 the flags decide.
 fn by_http(kind: Kind, outcome: &Outcome) -> ByStatus {
     match http_status(outcome)? {
         status @ 500.. => Some(Ok(status.to_string().into())),
@@ -115,7 +115,7 @@ fn by_http(kind: Kind, outcome: &Outcome) -> ByStatus {
     }
 }
 
-/// For a client all but OK is an error; for a server the six that are its own fault.
+/// For a client every code but OK is an error; for a server the six codes that say that the server failed.
 fn by_grpc(kind: Kind, outcome: &Outcome) -> ByStatus {
     let code = grpc_code(outcome)?;
     let error = match kind {
@@ -125,7 +125,8 @@ fn by_grpc(kind: Kind, outcome: &Outcome) -> ByStatus {
     Some(if error { Ok(grpc_code_name(code)) } else { Err(()) })
 }
 
-/// A reset or a timeout, also after a good status; no response at all, unless the client left before there was one.
+/// The error that the response flags name, such as a reset or a timeout, which may also follow a good status; or that there
+/// was no response, unless the client went away before there was one.
 fn by_flags(outcome: &Outcome, client_gone_is_error: bool) -> Option<Cow<'static, str>> {
     let flags = outcome.flags_that_count();
     let failure = flags.without(ResponseFlags::HARMLESS);
@@ -138,8 +139,8 @@ fn by_flags(outcome: &Outcome, client_gone_is_error: bool) -> Option<Cow<'static
     }
 }
 
-/// What the status code does not say: the server's own words for gRPC; Envoy's code details if Envoy had a hand in it, or
-/// at least its flags (after the last retry the details are still those of an upstream's answer).
+/// What the status code does not say: `grpc-message` for gRPC; Envoy's code details if Envoy made or changed the answer, else
+/// its flags (after the last retry the details are still those of the upstream's answer).
 fn message(outcome: &Outcome, explanation: &Explanation) -> Cow<'static, str> {
     let words = explanation.grpc_message.as_ref().filter(|words| outcome.grpc && !words.is_empty());
     let details = || explanation.details.as_ref().filter(|details| *details != "via_upstream");
