@@ -101,8 +101,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_date_is_never_read_from_words_in_disorder(words in "[A-Za-z0-9:, -]{0,40}") {
-            let _ = parse(words.as_bytes());
+        fn a_date_has_a_time_and_at_least_four_words(words in "[A-Za-z0-9:, -]{0,40}") {
+            let enough = words.split([' ', '-']).count() >= 4 && words.matches(':').count() == 2;
+            prop_assert!(parse(words.as_bytes()).is_none() || enough);
         }
     }
 }

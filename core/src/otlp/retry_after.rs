@@ -117,8 +117,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_can_hurt(noise: Vec<u8>, now: u64) {
-            let _ = (from_header(&noise, now), from_grpc_details(&noise));
+        fn any_bytes_ask_for_a_bounded_wait(noise: Vec<u8>, now: u64) {
+            for wait in [from_header(&noise, now), from_grpc_details(&noise)] {
+                prop_assert!(wait.is_none_or(|wait| wait < (MAX_WAIT_S + 1) * SECOND_NS));
+            }
         }
     }
 }

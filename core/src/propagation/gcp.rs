@@ -91,8 +91,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_survived(value in prop::collection::vec(any::<u8>(), 0..80)) {
-            let _ = parse(&value);
+        fn of_any_bytes_only_visible_ascii_is_accepted(value in prop::collection::vec(any::<u8>(), 0..80)) {
+            prop_assert!(parse(&value).is_none() || value.iter().all(u8::is_ascii_graphic));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Headers in, header edits out: which trace a request belongs to, and what the next hop is told.
 //!
-//! [`extract`] reads the context of a request, [`edits`] says how its headers must change. Edits are data: the shell makes them.
+//! [`extract()`] reads the context of a request, [`edits()`] says how its headers must change. Edits are data: the shell makes
+//! them.
 //!
 //! - Formats are read in the configured order and the first *valid* one wins. A malformed header counts as absent.
 //! - Formats that name the same trace are one: W3C ids and `tracestate` are kept whichever comes first, debug in any of

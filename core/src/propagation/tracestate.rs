@@ -59,8 +59,8 @@ impl TraceState {
     }
 
     /// Puts `key` first with this value and drops any other member of that key ("Mutating the tracestate Field"). Other
-    /// members leave from the right where there are more than [`MAX_MEMBERS`]; where there are more than [`MAX_BYTES`],
-    /// those longer than 128 bytes leave first. False, and no change, if key or value break the grammar.
+    /// members are removed from the right where there are more than 32; where there are more than 4096 bytes, those longer than
+    /// 128 bytes are removed first. False, and no change, if key or value break the grammar.
     pub fn set(&mut self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> bool {
         let (key, value) = (key.as_ref(), value.as_ref());
         if !is_key(key) || !is_value(value) {

@@ -142,8 +142,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_survived(value in prop::collection::vec(any::<u8>(), 0..80), text in "[Rot=1;a-f-]{0,60}") {
-            let _ = (parse(&value), parse(text.as_bytes()));
+        fn of_any_bytes_only_those_with_a_root_are_accepted(value in prop::collection::vec(any::<u8>(), 0..80), text in "[Rot=1;a-f-]{0,60}") {
+            for value in [&value[..], text.as_bytes()] {
+                prop_assert!(parse(value).is_none() || value.windows(4).any(|window| window == b"Root"));
+            }
         }
     }
 }
