@@ -7,7 +7,7 @@
 #![allow(unsafe_code)]
 
 use crate::pairs::encode_pairs;
-use sidespan_core::propagation::headers::Header;
+use sidespan_core::http::headers::Header;
 use std::ptr::null_mut;
 use std::time::Duration;
 

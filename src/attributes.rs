@@ -5,7 +5,7 @@ use crate::batch_read::BatchRead;
 use crate::expressions::Expressions;
 use crate::marks;
 use crate::pairs::decode_pairs;
-use sidespan_core::propagation::headers::Header;
+use sidespan_core::http::headers::Header;
 use sidespan_core::sampling::late_keep::Mark;
 use sidespan_core::span::Kind;
 use sidespan_core::span::attributes::{Attributes, Pairs};

@@ -125,7 +125,7 @@ impl BatchRead {
 mod tests {
     use super::*;
     use crate::pairs::encode_pairs;
-    use sidespan_core::propagation::headers::Header;
+    use sidespan_core::http::headers::Header;
 
     fn answer(items: &[&[u8]]) -> Vec<u8> {
         encode_pairs(&items.iter().map(|item| Header::new(*item, "")).collect::<Vec<_>>())

@@ -2,7 +2,7 @@
 
 use crate::abi::{self, Failed};
 use sidespan_core::export::{DispatchError, ExportCall, MetricKind};
-use sidespan_core::propagation::headers::Header;
+use sidespan_core::http::headers::Header;
 use sidespan_core::tracer::TracerHost;
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! The pairs serialisation of proxy-wasm: header maps, maps of texts, and lists of CEL.
 
-use sidespan_core::propagation::headers::Header;
+use sidespan_core::http::headers::Header;
 
 /// Pairs read from one block, at most. Hosts stop at 1024 (proxy-wasm-cpp-host, `include/proxy-wasm/limits.h`).
 pub const MAX_PAIRS: usize = 4096;

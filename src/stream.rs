@@ -4,7 +4,7 @@ use crate::abi::{self, Map};
 use crate::attributes::Live;
 use crate::pairs::decode_pairs;
 use crate::shared::Shared;
-use sidespan_core::propagation::headers::HeaderEdit;
+use sidespan_core::http::headers::HeaderEdit;
 use sidespan_core::span::attributes::Attributes;
 use sidespan_core::stream::Stream;
 use std::rc::Rc;

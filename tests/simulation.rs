@@ -9,12 +9,13 @@
 
 use sidespan_core::config::{self, Direction};
 use sidespan_core::context::Sampled;
+use sidespan_core::http::headers::{Header, HeaderEdit};
 use sidespan_core::id::{Entropy, SpanId, TraceId};
-use sidespan_core::propagation::headers::{Header, HeaderEdit};
 use sidespan_core::random::SplitMix64;
 use sidespan_core::sampling::cap::{CapWindow, Late};
 use sidespan_core::sampling::late_keep::{self, Kept, Mark, Signal};
-use sidespan_core::sampling::outcome::{Outcome, ResponseFlags};
+use sidespan_core::sampling::outcome::Outcome;
+use sidespan_core::sampling::response_flags::ResponseFlags;
 use sidespan_core::sampling::rules::{Facts, Policy, Sampler, Workload};
 use sidespan_core::sampling::threshold::Threshold;
 use sidespan_core::sampling::{Cap, Head, OtChange, ParentState, decide, revise};

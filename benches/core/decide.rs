@@ -8,7 +8,7 @@ use sidespan_core::id::TraceId;
 use sidespan_core::sampling::outcome::Outcome;
 use sidespan_core::sampling::rules::{Facts, Sampler, Workload};
 use sidespan_core::sampling::{ParentState, decide, revise};
-use sidespan_core::span::Draft;
+use sidespan_core::span::OriginalRequest;
 use std::collections::BTreeMap;
 use std::hint::black_box;
 
@@ -36,9 +36,9 @@ fn draft(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("draft");
     for size in SIZES {
         let headers = request(size, Context::Unsampled);
-        assert_eq!(Draft::new(Direction::Inbound, &headers).path(), b"/api/users/42/reviews");
+        assert_eq!(OriginalRequest::new(Direction::Inbound, &headers).path(), b"/api/users/42/reviews");
         group.bench_function(format!("{size} headers"), |bencher| {
-            bencher.iter(|| Draft::new(Direction::Inbound, black_box(&headers)));
+            bencher.iter(|| OriginalRequest::new(Direction::Inbound, black_box(&headers)));
         });
     }
 }
@@ -51,7 +51,7 @@ fn head(criterion: &mut Criterion) {
         assert_eq!(sampler.len(), policies);
         for size in SIZES {
             let headers = request(size, Context::Unsampled);
-            let draft = Draft::new(Direction::Inbound, &headers);
+            let draft = OriginalRequest::new(Direction::Inbound, &headers);
             let facts = Facts {
                 direction: Direction::Inbound,
                 host: b"reviews.shop.svc.cluster.local",

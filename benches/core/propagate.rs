@@ -5,9 +5,9 @@ use crate::fixtures::{Context, PARENT, SIZES, TRACE, request};
 use criterion::{BenchmarkId, Criterion, Throughput};
 use sidespan_core::config::Propagation;
 use sidespan_core::context::{Flags, Sampled, SpanContext};
+use sidespan_core::http::headers::Header;
 use sidespan_core::id::SpanId;
-use sidespan_core::propagation::headers::Header;
-use sidespan_core::propagation::{Incoming, Outgoing, Scan, TraceState, edits, extract};
+use sidespan_core::propagation::{Incoming, Outgoing, TraceHeaders, TraceState, edits, extract};
 use std::hint::black_box;
 
 pub fn bench(criterion: &mut Criterion) {
@@ -38,8 +38,8 @@ fn extraction(criterion: &mut Criterion) {
     let config = Propagation::default();
     let mut group = criterion.benchmark_group("extract");
     for (id, context, headers) in cases() {
-        check_extracted(context, &extract(&Scan::new(&headers), &config));
-        group.bench_function(id, |bencher| bencher.iter(|| extract(&Scan::new(black_box(&headers)), &config)));
+        check_extracted(context, &extract(&TraceHeaders::new(&headers), &config));
+        group.bench_function(id, |bencher| bencher.iter(|| extract(&TraceHeaders::new(black_box(&headers)), &config)));
     }
 }
 
@@ -59,12 +59,12 @@ fn edit(criterion: &mut Criterion) {
     let config = Propagation::default();
     let mut group = criterion.benchmark_group("edit");
     for (id, context, headers) in cases() {
-        let incoming = extract(&Scan::new(&headers), &config);
+        let incoming = extract(&TraceHeaders::new(&headers), &config);
         let trace_state = incoming.extracted.as_ref().map_or(TraceState::empty(), |found| found.trace_state.clone());
         let outgoing = Outgoing { context: ours(), sampled: Sampled::Accept, trace_state: &trace_state };
-        check_edited(context, &edits(&Scan::new(&headers), &incoming, &outgoing, &config).len());
+        check_edited(context, &edits(&TraceHeaders::new(&headers), &incoming, &outgoing, &config).len());
         group.bench_function(id, |bencher| {
-            bencher.iter(|| edits(&Scan::new(black_box(&headers)), &incoming, black_box(&outgoing), &config));
+            bencher.iter(|| edits(&TraceHeaders::new(black_box(&headers)), &incoming, black_box(&outgoing), &config));
         });
     }
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use sidespan_core::config::{Config, Direction, parse};
-use sidespan_core::sampling::outcome::ResponseFlags;
+use sidespan_core::sampling::response_flags::ResponseFlags;
 use sidespan_core::span::tags;
 use std::io::{self, BufRead, BufReader, Read, Write};
 
@@ -290,9 +290,9 @@ impl ResponseLine {
 
 /// The bit of a response flag.
 fn flag(name: &str) -> Result<u64, String> {
-    let bit = ResponseFlags::NAMES.iter().position(|known| *known == name);
-    bit.map(|bit| 1 << bit)
-        .ok_or_else(|| format!("response.flags: unknown flag `{name}` (one of {})", ResponseFlags::NAMES.join(", ")))
+    let names = || ResponseFlags::all_names().collect::<Vec<_>>().join(", ");
+    let flag = ResponseFlags::named(name);
+    flag.map(|flag| flag.0).ok_or_else(|| format!("response.flags: unknown flag `{name}` (one of {})", names()))
 }
 
 fn lower(headers: Option<Vec<(String, String)>>) -> Headers {

@@ -4,10 +4,10 @@ use crate::explain::{Case, Compiled, Decision, Extracted, Headers, Outcome, Resp
 use serde_json::Value;
 use sidespan_core::config::Direction;
 use sidespan_core::export::Stats;
+use sidespan_core::http::headers::{Header, HeaderEdit};
 use sidespan_core::id::{Entropy, TraceId};
 use sidespan_core::otlp::json::span_to_string;
 use sidespan_core::propagation;
-use sidespan_core::propagation::headers::{Header, HeaderEdit};
 use sidespan_core::sampling;
 use sidespan_core::sampling::late_keep::{Kept, Mark, Signal};
 use sidespan_core::sampling::threshold::Threshold;

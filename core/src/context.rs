@@ -1,4 +1,4 @@
-//! What two hops agree on: ids, flags and the sampling state.
+//! The span context that one hop sends to the next: ids, flags and the sampling state.
 
 use crate::id::{SpanId, TraceId};
 

@@ -1,4 +1,4 @@
-//! Trace and span identifiers: never zero by type, lower-case hex in and out.
+//! Trace and span identifiers: their types exclude zero; as text they are lower-case hex.
 //!
 //! W3C Trace Context level 2, "trace-id" and "parent-id": all-zero values are invalid, letters are lower-case.
 
@@ -48,6 +48,11 @@ impl TraceId {
         entropy.fill(&mut bytes);
         // Zero is invalid; a host without entropy must still get a valid id.
         Self::new(bytes).unwrap_or(Self([1; 16]))
+    }
+
+    /// Whether both ids name one trace: they are equal, or equal in the lower 64 bits where one of them has no more.
+    pub fn is_same_trace(self, other: Self) -> bool {
+        self == other || (self.low64() == other.low64() && (self.high64() == 0 || other.high64() == 0))
     }
 
     /// Big-endian bytes, as OTLP wants them.
@@ -150,7 +155,7 @@ impl fmt::Debug for SpanId {
 pub fn decode_lower_hex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
     let (pairs, []) = text.as_chunks::<2>() else { return None };
     let pairs: &[[u8; 2]; N] = pairs.try_into().ok()?;
-    // Without a branch for each digit: nearly all ids are valid.
+    // All digits are checked at the end instead of one by one, because nearly all ids are valid.
     let mut wrong = 0;
     let out = pairs.map(|[high, low]| {
         let (high, low) = (digit(high), digit(low));

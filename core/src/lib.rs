@@ -55,11 +55,12 @@
 //!
 //! # The rooms
 //!
-//! Each knows only those before it; [`config`] is read by all. `tests/architecture.rs` checks that.
+//! Each knows only those before it; [`http`] and [`config`] are read by all. `tests/architecture.rs` checks that.
 //!
 //! | room | concern |
 //! |---|---|
 //! | [`config`] | what an operator can configure; every problem with its path and a hint |
+//! | [`http`] | what the wire shares: header names and values, percent-encoding, numbers, authorities, dates |
 //! | [`random`] | numbers that need not be unpredictable |
 //! | [`id`] | trace and span ids, never zero; where random bytes come from |
 //! | [`context`] | the span context: ids, flags, the four states of a decision |
@@ -100,6 +101,7 @@
 pub mod config;
 pub mod context;
 pub mod export;
+pub mod http;
 pub mod id;
 pub mod otlp;
 pub mod pipeline;

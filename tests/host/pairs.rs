@@ -7,7 +7,7 @@ pub use codec::{decode_pairs, encode_pairs};
 
 use codec::MAX_PAIRS;
 use proptest::prelude::*;
-use sidespan_core::propagation::headers::Header;
+use sidespan_core::http::headers::Header;
 
 #[test]
 fn pairs_have_the_layout_of_the_host() {

@@ -21,7 +21,7 @@ pub use self::check::{Problem, Report, member, parse};
 pub use self::pattern::{PathPattern, PathTemplate, StringPattern};
 #[cfg(feature = "schema")]
 pub use self::schema::schema;
-pub use self::units::{Bytes, Duration, Percentage, StatusPattern, decimal};
+pub use self::units::{Bytes, Duration, Percentage, StatusPattern};
 
 use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};

@@ -1,5 +1,6 @@
 //! Values with a unit: `10s`, `4MiB`, percentages, status classes.
 
+use crate::http::number::print_double;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use std::fmt;
 
@@ -220,25 +221,8 @@ impl<'de> Deserialize<'de> for Percentage {
 
 impl fmt::Display for Percentage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&decimal(self.0))
+        f.write_str(&print_double(self.0))
     }
-}
-
-/// A number as one writes it: `1`, `0.5`, `1e-7`. By serde_json, which has to print numbers anyhow: what the standard
-/// library needs for floats weighs 15 kB.
-pub fn decimal(number: f64) -> String {
-    let text = serde_json::Number::from_f64(number).map(|number| number.to_string());
-    let text = text.unwrap_or_else(|| {
-        if number.is_nan() {
-            "NaN"
-        } else if number > 0.0 {
-            "Infinity"
-        } else {
-            "-Infinity"
-        }
-        .to_owned()
-    });
-    text.strip_suffix(".0").map(str::to_owned).unwrap_or(text)
 }
 
 // === impl StatusPattern ===
@@ -316,7 +300,7 @@ mod tests {
         for (number, shown) in [(1.0, "1"), (0.5, "0.5"), (100.0, "100"), (33.3, "33.3"), (0.0, "0")] {
             assert_eq!(Percentage(number).to_string(), shown);
         }
-        let odd = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY].map(decimal);
+        let odd = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY].map(print_double);
         assert_eq!(odd, ["NaN", "Infinity", "-Infinity"]);
     }
 

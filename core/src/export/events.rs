@@ -1,6 +1,6 @@
 //! Log lines of the exporter: one for each change of state, never one for each failure.
 
-use crate::otlp::reply::Failure;
+use crate::otlp::Failure;
 use log::Level;
 
 /// A line for the log.

@@ -41,8 +41,8 @@ use self::call::grpc_frame;
 use self::events::Events;
 use self::receiver::Receiver;
 use crate::config::{self, Compression};
-use crate::otlp::reply::{self, Failure, Verdict};
-use crate::otlp::{Encoder, Envelope, SCOPE_VERSION, gzip};
+use crate::otlp::reply::{self, ExportResult};
+use crate::otlp::{Encoder, Envelope, Failure, SCOPE_VERSION, gzip};
 use crate::random::SplitMix64;
 use crate::span::{Attribute, Span};
 use std::sync::Arc;
@@ -197,8 +197,8 @@ impl Exporter {
             reply::http(self.receiver.encoding, reply, now_s)
         };
         match verdict {
-            Verdict::Accepted { rejected, message } => self.succeed(&call, rejected, &message, now_ns),
-            Verdict::Failed { failure, retryable, wait_ns, message } => {
+            ExportResult::Accepted { rejected, message } => self.succeed(&call, rejected, &message, now_ns),
+            ExportResult::Failed { failure, retryable, wait_ns, message } => {
                 self.fail(call, (failure, retryable), wait_ns, &message, now_ns);
             }
         }

@@ -4,9 +4,9 @@
 use super::telemetry::USER_AGENT;
 use super::*;
 use crate::config::{Batch, Bytes, Duration, Otlp, Protocol, Queue, Retry, Zipkin};
+use crate::http::headers::Header;
 use crate::id::SpanId;
 use crate::otlp::tests::plain_span;
-use crate::propagation::headers::Header;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use proptest::prelude::*;
 use prost::Message as _;

@@ -1,6 +1,7 @@
-//! What goes around the spans of one request: resource and scope, rendered once when the configuration is read.
+//! The message around the spans of one request: resource and scope, rendered once when the configuration is read.
 
-use super::{Encoding, SCHEMA_URL, SCOPE_NAME, json, trace, wire};
+use super::encoding::{Encoding, SCHEMA_URL, SCOPE_NAME};
+use super::{json, trace, wire};
 use crate::span::Attribute;
 
 /// The request of one export call, but for its spans. All spans have one resource (the proxy) and one scope (the filter).

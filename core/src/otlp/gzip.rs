@@ -1,6 +1,6 @@
-//! gzip (RFC 1952) out of zlib (RFC 1950): both wrap the same deflate stream, and Envoy makes the zlib one.
+//! Converts zlib (RFC 1950) to gzip (RFC 1952). Both contain the same deflate stream; Envoy compresses to zlib.
 //!
-//! So the module needs no compressor of its own, only another checksum.
+//! So the module contains no compressor, only the checksum of gzip.
 
 /// The gzip form of `zlib`, which is `plain` compressed. `None` if `zlib` is not a zlib stream (RFC 1950 section 2.2: method 8,
 /// a header that is a multiple of 31, no preset dictionary).

@@ -1,10 +1,10 @@
-//! A span as OTLP/JSON, written by hand: one pass, no tree.
+//! A span as OTLP/JSON, written directly to bytes in one pass.
 //!
 //! The rules that differ from plain protobuf JSON (`opentelemetry-proto`, `docs/specification.md`, "JSON Protobuf
 //! Encoding"): ids are hex, not base64; enumerations are integers; keys are lowerCamelCase; 64-bit integers are strings.
 
 use super::trace;
-use crate::config::decimal;
+use crate::http::number::print_double;
 use crate::span::{Attribute, Link, Span, Status, Value};
 use std::io::Write as _;
 
@@ -52,7 +52,8 @@ pub(super) fn encode(span: &Span, out: &mut Vec<u8>) {
     append(out, format_args!(",\"flags\":{}", trace::flags(span)));
 }
 
-/// What [`encode`] left out. A trace state that is not text is left out: it could not have come from a valid header.
+/// Writes the end of the object: `traceState` and the closing brace. A trace state that is not UTF-8 is left out; no valid
+/// header has one.
 pub(super) fn close(trace_state: &[u8], out: &mut Vec<u8>) {
     match std::str::from_utf8(trace_state) {
         Ok(text) if !text.is_empty() => {
@@ -116,11 +117,11 @@ fn escape(byte: u8, out: &mut Vec<u8>) {
     }
 }
 
-/// A number as JSON has it; what JSON has no number for is a string, as protobuf JSON writes it.
+/// A number. NaN and the infinities, for which JSON has no numbers, are strings, as in protobuf's JSON.
 pub(super) fn double(number: f64, out: &mut Vec<u8>) {
     match number {
-        number if number.is_finite() => out.extend_from_slice(decimal(number).as_bytes()),
-        number => append(out, format_args!("\"{}\"", decimal(number))),
+        number if number.is_finite() => out.extend_from_slice(print_double(number).as_bytes()),
+        number => append(out, format_args!("\"{}\"", print_double(number))),
     }
 }
 

@@ -1,19 +1,19 @@
-//! What a receiver's answer means: accepted, to be sent again, or lost.
+//! What the answer of a receiver means: the spans were accepted, must be sent again, or are lost.
 //!
 //! `opentelemetry-proto`, `docs/specification.md`: "OTLP/HTTP Response" and "OTLP/gRPC Response"; RFC 9110 section 10.2.3
 //! (Retry-After). Envoy answers for a receiver that it cannot reach, with a status of its own and a known text.
 
-use super::Encoding;
-use super::wait::{self, number};
+use super::encoding::Encoding;
+use super::failure::Failure;
+use super::log_text::one_line;
 use super::wire::Fields;
-use crate::propagation::headers::{self, Header};
+use super::{partial_success, retry_after};
+use crate::http::headers::{self, Header};
+use crate::http::{number, percent};
 
-/// A client must limit what it reads of a response; larger ones are failures that are not tried again (same chapter).
+/// Longest response that is read, in bytes. A longer one is a failure that is not tried again ("OTLP/HTTP Response": a client
+/// must have such a limit).
 const MAX_RESPONSE: usize = 4 * 1024 * 1024;
-/// No partial success is longer; a longer body is not looked into.
-const MAX_PARTIAL: usize = 64 * 1024;
-/// Longest message of a receiver that is shown, in bytes.
-const MAX_MESSAGE: usize = 200;
 
 /// An answer as the host hands it over.
 #[derive(Clone, Copy, Debug, Default)]
@@ -28,176 +28,107 @@ pub struct Reply<'a> {
     pub trailers: &'a [Header<'a>],
 }
 
-/// What follows from an answer.
+/// The result of one export call.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Taken, but for `rejected` spans, which must not be sent again.
+pub enum ExportResult {
+    /// The receiver accepted all but `rejected` spans, which must not be sent again.
     Accepted {
         /// `rejected_spans` of a partial success; not yet bounded by what was sent.
         rejected: u64,
-        /// What the receiver says about it; also a mere warning.
+        /// The message of the receiver, which may be a warning only.
         message: String,
     },
-    /// Not taken.
+    /// The receiver accepted nothing.
     Failed {
-        /// What happened.
+        /// The reason.
         failure: Failure,
         /// Whether the same request may be sent again.
         retryable: bool,
         /// How long the receiver asks us to wait, in nanoseconds.
         wait_ns: Option<u64>,
-        /// Status and the receiver's own words, for the log.
+        /// Status and message of the receiver, for the log.
         message: String,
     },
 }
 
-/// Everything that can go wrong with a call, each counted by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
-    /// Envoy has no cluster of this name: not configured, not visible from here, or not arrived yet.
-    UnknownCluster,
-    /// The cluster has no endpoint that could be called.
-    NoHealthyHost,
-    /// No connection to the endpoint, or lost before it answered.
-    Refused,
-    /// No answer in time.
-    Timeout,
-    /// The stream was reset, or an answer never came.
-    Reset,
-    /// The receiver asks for less (429, `RESOURCE_EXHAUSTED`).
-    Throttled,
-    /// The receiver cannot now (502, 503, 504, `UNAVAILABLE` and the like).
-    Unavailable,
-    /// Request or response too large.
-    TooLarge,
-    /// The receiver will never take this.
-    Refusal,
-    /// The host would not make the call.
-    Dispatch,
-}
-
-/// The answer to an OTLP/HTTP or Zipkin call. `now_s`: seconds since the Unix epoch, to make sense of a date.
-pub fn http(encoding: Encoding, reply: &Reply<'_>, now_s: u64) -> Verdict {
+/// The answer to an OTLP/HTTP or Zipkin call. `now_s`: seconds since the Unix epoch, to compare a date with.
+pub fn http(encoding: Encoding, reply: &Reply<'_>, now_s: u64) -> ExportResult {
     let Some(status) = reply.status else {
-        return Failure::Reset.retryable(None, "reset".to_owned());
+        return retryable(Failure::Reset, None, "reset".to_owned());
     };
     if reply.body.len() > MAX_RESPONSE {
-        return Failure::TooLarge.fatal(format!("HTTP {status} with a body of {} bytes", reply.body.len()));
+        return fatal(Failure::TooLarge, format!("HTTP {status} with a body of {} bytes", reply.body.len()));
     }
-    let wait = headers::first(reply.headers, b"retry-after").and_then(|value| wait::retry_after(value, now_s));
+    let wait = headers::first(reply.headers, b"retry-after").and_then(|value| retry_after::from_header(value, now_s));
     let message = || describe(status, encoding, reply.body);
     match status {
-        200..=299 => partial(encoding, reply.body),
-        429 => Failure::Throttled.retryable(wait, message()),
-        502..=504 => by_envoy(reply).unwrap_or(Failure::Unavailable).retryable(wait, message()),
-        413 => Failure::TooLarge.fatal(message()),
-        _ => Failure::Refusal.fatal(message()),
+        200..=299 => accepted(encoding, reply.body),
+        429 => retryable(Failure::Throttled, wait, message()),
+        502..=504 => retryable(by_envoy(reply).unwrap_or(Failure::Unavailable), wait, message()),
+        413 => fatal(Failure::TooLarge, message()),
+        _ => fatal(Failure::Refusal, message()),
     }
 }
 
 /// The answer to an OTLP/gRPC call.
-pub fn grpc(reply: &Reply<'_>, now_s: u64) -> Verdict {
+pub fn grpc(reply: &Reply<'_>, now_s: u64) -> ExportResult {
     let field = |name: &[u8]| headers::first(reply.trailers, name).or_else(|| headers::first(reply.headers, name));
     let Some(http_status) = reply.status else {
-        return Failure::Reset.retryable(None, "reset".to_owned());
+        return retryable(Failure::Reset, None, "reset".to_owned());
     };
     // An answer that is not gRPC is read as HTTP; 200 without a status is then UNKNOWN, which is not tried again.
-    let Some(code) = field(b"grpc-status").and_then(number) else {
+    let Some(code) = field(b"grpc-status").and_then(number::parse_saturating) else {
         return match http_status {
             200..=299 => {
-                Failure::Refusal.fatal(format!("HTTP {http_status} without grpc-status: not a gRPC receiver?"))
+                fatal(Failure::Refusal, format!("HTTP {http_status} without grpc-status: not a gRPC receiver?"))
             }
             _ => http(Encoding::Protobuf, reply, now_s),
         };
     };
     if code == 0 {
-        return partial(Encoding::Protobuf, unframed(reply.body));
+        return accepted(Encoding::Protobuf, unframed(reply.body));
     }
-    let text = percent_decoded(field(b"grpc-message").unwrap_or_default());
+    let text = percent::decode(field(b"grpc-message").unwrap_or_default());
     let message = join(format!("grpc-status {code}"), &text);
-    let wait = field(b"grpc-status-details-bin").and_then(wait::retry_info);
+    let wait = field(b"grpc-status-details-bin").and_then(retry_after::from_grpc_details);
     // CANCELLED, DEADLINE_EXCEEDED, ABORTED, OUT_OF_RANGE, UNAVAILABLE, DATA_LOSS; RESOURCE_EXHAUSTED with RetryInfo only.
     match code {
-        4 => Failure::Timeout.retryable(wait, message),
-        8 if wait.is_some() => Failure::Throttled.retryable(wait, message),
-        8 if message.contains("larger than max") => Failure::TooLarge.fatal(message),
-        8 => Failure::Throttled.fatal(message),
-        14 => by_envoy(reply).or_else(|| envoys_words(&text)).unwrap_or(Failure::Unavailable).retryable(wait, message),
-        1 | 10 | 11 | 15 => Failure::Unavailable.retryable(wait, message),
-        _ => Failure::Refusal.fatal(message),
+        4 => retryable(Failure::Timeout, wait, message),
+        8 if wait.is_some() => retryable(Failure::Throttled, wait, message),
+        8 if message.contains("larger than max") => fatal(Failure::TooLarge, message),
+        8 => fatal(Failure::Throttled, message),
+        14 => retryable(by_envoy(reply).or_else(|| by_text(&text)).unwrap_or(Failure::Unavailable), wait, message),
+        1 | 10 | 11 | 15 => retryable(Failure::Unavailable, wait, message),
+        _ => fatal(Failure::Refusal, message),
     }
 }
 
-// === impl Failure ===
-
-impl Failure {
-    /// What an operator should look at, after the name of the cluster.
-    pub fn hint(self) -> &'static str {
-        match self {
-            Self::UnknownCluster => {
-                "Envoy has no such cluster: check service, port and name, exportTo, and the egress hosts of a Sidecar resource"
-            }
-            Self::NoHealthyHost => "no endpoint to call: check that it runs, and that its service is not headless",
-            Self::Refused => "cannot connect: check that it runs, its port, and mTLS",
-            Self::Timeout => "no answer in time: check its load, or raise exporter timeout",
-            Self::Reset => "the stream was reset: check its protocol (gRPC needs a port named grpc-*) and its log",
-            Self::Throttled => "asks for less: give it more replicas, or lower the sampling rate",
-            Self::Unavailable => "cannot take spans now: check its health and memory limiter",
-            Self::TooLarge => "too large: lower batch.maxSpans, or raise the receiver's limit",
-            Self::Refusal => "refuses what is sent: check path, protocol, headers and credentials",
-            Self::Dispatch => "Envoy would not make the call: check the configured headers",
-        }
-    }
-
-    fn retryable(self, wait_ns: Option<u64>, message: String) -> Verdict {
-        Verdict::Failed { failure: self, retryable: true, wait_ns, message }
-    }
-
-    fn fatal(self, message: String) -> Verdict {
-        Verdict::Failed { failure: self, retryable: false, wait_ns: None, message }
-    }
+fn accepted(encoding: Encoding, body: &[u8]) -> ExportResult {
+    let (rejected, message) = partial_success::parse(encoding, body);
+    ExportResult::Accepted { rejected, message }
 }
 
-/// Whether it was Envoy that answered, and why: the texts of its local replies (`source/common/router/router.cc`).
+fn retryable(failure: Failure, wait_ns: Option<u64>, message: String) -> ExportResult {
+    ExportResult::Failed { failure, retryable: true, wait_ns, message }
+}
+
+fn fatal(failure: Failure, message: String) -> ExportResult {
+    ExportResult::Failed { failure, retryable: false, wait_ns: None, message }
+}
+
+/// What Envoy's local reply says, if the body is one.
 fn by_envoy(reply: &Reply<'_>) -> Option<Failure> {
-    envoys_words(reply.body)
+    by_text(reply.body)
 }
 
-fn envoys_words(text: &[u8]) -> Option<Failure> {
+/// The failure behind the text of one of Envoy's local replies (`source/common/router/router.cc`).
+fn by_text(text: &[u8]) -> Option<Failure> {
     const WORDS: [(&[u8], Failure); 3] = [
         (b"upstream request timeout", Failure::Timeout),
         (b"no healthy upstream", Failure::NoHealthyHost),
         (b"upstream connect error", Failure::Refused),
     ];
     WORDS.iter().find(|(words, _)| text.starts_with(words)).map(|(_, failure)| *failure)
-}
-
-/// `ExportTraceServiceResponse { partial_success = 1 { rejected_spans = 1, error_message = 2 } }`. What cannot be read is a
-/// full success: the status said so.
-fn partial(encoding: Encoding, body: &[u8]) -> Verdict {
-    let body = if body.len() > MAX_PARTIAL { &[] } else { body };
-    let (rejected, message) = match encoding {
-        Encoding::Protobuf => {
-            let partial = Fields(Fields(body).bytes(1).unwrap_or_default());
-            (partial.number(1).cast_signed(), shown(partial.bytes(2).unwrap_or_default()))
-        }
-        Encoding::Json => partial_json(body).unwrap_or_default(),
-        Encoding::Zipkin => (0, String::new()),
-    };
-    Verdict::Accepted { rejected: u64::try_from(rejected).unwrap_or(0), message }
-}
-
-/// 64-bit integers come as strings or as numbers.
-fn partial_json(body: &[u8]) -> Option<(i64, String)> {
-    let reply: serde_json::Value = serde_json::from_slice(body).ok()?;
-    let partial = reply.get("partialSuccess")?;
-    let rejected = match partial.get("rejectedSpans") {
-        Some(serde_json::Value::String(text)) => text.parse().unwrap_or(0),
-        Some(number) => number.as_i64().unwrap_or(0),
-        None => 0,
-    };
-    let message = partial.get("errorMessage").and_then(serde_json::Value::as_str).unwrap_or_default();
-    Some((rejected, shown(message.as_bytes())))
 }
 
 /// Status, and the message of a `google.rpc.Status` (protobuf) or the body itself.
@@ -207,19 +138,8 @@ fn describe(status: u16, encoding: Encoding, body: &[u8]) -> String {
 }
 
 fn join(status: String, text: &[u8]) -> String {
-    let text = shown(text);
+    let text = one_line(text);
     if text.is_empty() { status } else { format!("{status}: {text}") }
-}
-
-/// Foreign text, made fit for one line of a log.
-fn shown(text: &[u8]) -> String {
-    let (text, cut) = text.split_at_checked(MAX_MESSAGE).map_or((text, false), |(head, tail)| (head, !tail.is_empty()));
-    let mut out: String =
-        String::from_utf8_lossy(text).chars().map(|char| if char.is_control() { ' ' } else { char }).collect();
-    if cut {
-        out.push('…');
-    }
-    out.trim().to_owned()
 }
 
 /// The message of the first frame of a gRPC response; empty if it is compressed or cut (then it is only a success).
@@ -229,30 +149,10 @@ fn unframed(body: &[u8]) -> &[u8] {
     if *compressed == 0 { rest.get(..length).unwrap_or_default() } else { &[] }
 }
 
-/// gRPC percent-encodes messages (gRPC over HTTP/2, "Status-Message"); a `%` that is no escape stays as it is.
-fn percent_decoded(text: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((byte, tail)) = rest.split_first() {
-        let escaped = tail.split_first_chunk::<2>().filter(|_| *byte == b'%');
-        let mut value = [0];
-        match escaped {
-            Some((digits, after)) if hex::decode_to_slice(digits, &mut value).is_ok() => {
-                out.extend_from_slice(&value);
-                rest = after;
-            }
-            _ => {
-                out.push(*byte);
-                rest = tail;
-            }
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 #[allow(clippy::arithmetic_side_effects, reason = "an overflow fails the test, as it should")]
 mod tests {
+    use super::super::log_text::MAX_MESSAGE;
     use super::*;
     use opentelemetry_proto::tonic::collector::trace::v1::{ExportTracePartialSuccess, ExportTraceServiceResponse};
     use proptest::prelude::*;
@@ -267,19 +167,21 @@ mod tests {
         }
     }
 
-    fn accepted(rejected: u64, message: &str) -> Verdict {
-        Verdict::Accepted { rejected, message: message.to_owned() }
+    fn taken(rejected: u64, message: &str) -> ExportResult {
+        ExportResult::Accepted { rejected, message: message.to_owned() }
     }
 
     /// Failure, retryable, wait in seconds.
-    fn failed(verdict: Verdict) -> (Failure, bool, Option<u64>) {
+    fn failed(verdict: ExportResult) -> (Failure, bool, Option<u64>) {
         match verdict {
-            Verdict::Failed { failure, retryable, wait_ns, .. } => (failure, retryable, wait_ns.map(|wait| wait / S)),
+            ExportResult::Failed { failure, retryable, wait_ns, .. } => {
+                (failure, retryable, wait_ns.map(|wait| wait / S))
+            }
             accepted => panic!("{accepted:?}"),
         }
     }
 
-    fn http_status(status: u16, body: &[u8]) -> Verdict {
+    fn http_status(status: u16, body: &[u8]) -> ExportResult {
         http(Encoding::Protobuf, &Reply { status: Some(status), body, ..Reply::default() }, 0)
     }
 
@@ -288,7 +190,7 @@ mod tests {
         for status in 100..=599 {
             let verdict = http_status(status, b"");
             match status {
-                200..=299 => assert_eq!(verdict, accepted(0, "")),
+                200..=299 => assert_eq!(verdict, taken(0, "")),
                 429 => assert_eq!(failed(verdict), (Failure::Throttled, true, None)),
                 502..=504 => assert_eq!(failed(verdict), (Failure::Unavailable, true, None)),
                 413 => assert_eq!(failed(verdict), (Failure::TooLarge, false, None)),
@@ -328,7 +230,7 @@ mod tests {
     #[test]
     fn a_partial_success_is_a_success() {
         let response = partial_response(7, "too\nold").encode_to_vec();
-        assert_eq!(http_status(200, &response), accepted(7, "too old"));
+        assert_eq!(http_status(200, &response), taken(7, "too old"));
         let json = |body: &[u8]| http(Encoding::Json, &Reply { status: Some(200), body, ..Reply::default() }, 0);
         let table: &[(&str, u64, &str)] = &[
             (r#"{"partialSuccess":{"rejectedSpans":"7","errorMessage":"old"}}"#, 7, "old"),
@@ -341,10 +243,10 @@ mod tests {
             ("not JSON", 0, ""),
         ];
         for (body, rejected, message) in table {
-            assert_eq!(json(body.as_bytes()), accepted(*rejected, message), "{body}");
+            assert_eq!(json(body.as_bytes()), taken(*rejected, message), "{body}");
         }
-        assert_eq!(http_status(200, &partial_response(-3, "").encode_to_vec()), accepted(0, ""));
-        assert_eq!(http_status(202, &[0xff; 100]), accepted(0, ""));
+        assert_eq!(http_status(200, &partial_response(-3, "").encode_to_vec()), taken(0, ""));
+        assert_eq!(http_status(202, &[0xff; 100]), taken(0, ""));
     }
 
     #[test]
@@ -354,16 +256,18 @@ mod tests {
 
     #[test]
     fn messages_of_a_receiver_fit_one_line() {
-        let Verdict::Failed { message, .. } = http_status(400, "bad\r\nthing\u{1b}[31m".as_bytes()) else { panic!() };
+        let ExportResult::Failed { message, .. } = http_status(400, "bad\r\nthing\u{1b}[31m".as_bytes()) else {
+            panic!()
+        };
         assert_eq!(message, "HTTP 400: bad  thing [31m");
-        let Verdict::Failed { message, .. } = http_status(400, &[b'x'; 10_000]) else { panic!() };
+        let ExportResult::Failed { message, .. } = http_status(400, &[b'x'; 10_000]) else { panic!() };
         assert!(message.len() < MAX_MESSAGE + 20);
         // A google.rpc.Status with its message in field 2.
-        let Verdict::Failed { message, .. } = http_status(400, b"\x08\x03\x12\x03bad") else { panic!() };
+        let ExportResult::Failed { message, .. } = http_status(400, b"\x08\x03\x12\x03bad") else { panic!() };
         assert_eq!(message, "HTTP 400: bad");
     }
 
-    fn grpc_status(code: &str, details: Option<&str>) -> Verdict {
+    fn grpc_status(code: &str, details: Option<&str>) -> ExportResult {
         let mut trailers = vec![Header::new("grpc-status", code), Header::new("grpc-message", "why%20not%3f")];
         trailers.extend(details.map(|details| Header::new("grpc-status-details-bin", details)));
         grpc(&Reply { status: Some(200), trailers: &trailers, ..Reply::default() }, 0)
@@ -382,7 +286,7 @@ mod tests {
             };
             assert_eq!(failure, expected, "{code}");
         }
-        let Verdict::Failed { message, .. } = grpc_status("3", None) else { panic!() };
+        let ExportResult::Failed { message, .. } = grpc_status("3", None) else { panic!() };
         assert_eq!(message, "grpc-status 3: why not?");
     }
 
@@ -427,24 +331,27 @@ mod tests {
         body.extend_from_slice(&message);
         let trailers = [Header::new("grpc-status", "0")];
         let reply = |body| Reply { status: Some(200), body, trailers: &trailers, ..Reply::default() };
-        assert_eq!(grpc(&reply(&body), 0), accepted(3, "old"));
+        assert_eq!(grpc(&reply(&body), 0), taken(3, "old"));
         for (body, why) in
             [(&b""[..], "no message"), (&[0, 0, 0, 0, 0], "an empty one"), (&[1, 0, 0, 0, 9, 1], "a cut one")]
         {
-            assert_eq!(grpc(&reply(body), 0), accepted(0, ""), "{why}");
+            assert_eq!(grpc(&reply(body), 0), taken(0, ""), "{why}");
         }
     }
 
     proptest! {
         #[test]
-        fn no_answer_can_hurt(status in proptest::option::of(any::<u16>()), body: Vec<u8>, value: Vec<u8>, code in 0u8..20) {
+        fn any_answer_gives_one_short_line(status in proptest::option::of(any::<u16>()), body: Vec<u8>, value: Vec<u8>, code in 0u8..20) {
             let code = code.to_string();
             let headers = [Header::new("retry-after", &value), Header::new("grpc-message", &value)];
             let trailers = [Header::new("grpc-status", &code), Header::new("grpc-status-details-bin", &value)];
             let reply = Reply { status, headers: &headers, body: &body, trailers: &trailers };
-            let _ = grpc(&reply, 1);
-            for encoding in [Encoding::Protobuf, Encoding::Json, Encoding::Zipkin] {
-                let _ = http(encoding, &reply, 1);
+            let http = [Encoding::Protobuf, Encoding::Json, Encoding::Zipkin].map(|encoding| http(encoding, &reply, 1));
+            for result in http.into_iter().chain([grpc(&reply, 1)]) {
+                let (ExportResult::Accepted { message, .. } | ExportResult::Failed { message, .. }) = result;
+                prop_assert!(!message.contains(char::is_control), "{message:?}");
+                // A byte that is not UTF-8 becomes three.
+                prop_assert!(message.len() <= 3 * MAX_MESSAGE + 60, "{message:?}");
             }
         }
     }

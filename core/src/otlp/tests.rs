@@ -3,7 +3,7 @@
 use super::*;
 use crate::context::{Flags, SpanContext};
 use crate::id::{SpanId, TraceId};
-use crate::span::{Kind, Link, Status, Value};
+use crate::span::{Attribute, Kind, Link, Span, Status, Value};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue, any_value};
 use opentelemetry_proto::tonic::trace::v1 as proto;

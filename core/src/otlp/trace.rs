@@ -4,7 +4,7 @@ use super::wire;
 use crate::context::Flags;
 use crate::span::{Attribute, Link, Span, Status, Value};
 
-/// `SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK`: the next bit means something.
+/// `SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK`: the next bit is valid.
 const HAS_IS_REMOTE: u32 = 0x100;
 /// `SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK`: the parent (or the linked span) is in another process.
 const IS_REMOTE: u32 = 0x200;
@@ -33,13 +33,13 @@ pub(super) fn encode(span: &Span, out: &mut Vec<u8>) {
     wire::fixed32(out, 16, flags(span));
 }
 
-/// `Span.flags`: bits 0 to 7 are the W3C flags, bits 8 and 9 say where the parent is. A root has no parent to speak of.
+/// `Span.flags`: bits 0 to 7 are the W3C flags, bits 8 and 9 say where the parent is. A root has no parent, so they are not set.
 pub(super) fn flags(span: &Span) -> u32 {
     let remote = if span.parent.is_some() { HAS_IS_REMOTE | IS_REMOTE } else { 0 };
     u32::from(span.flags.bits()) | remote
 }
 
-/// `Link.flags`: what we link to always came in with a request.
+/// `Link.flags`: a linked span is always remote, because its context came in with a request.
 pub(super) fn link_flags(flags: Flags) -> u32 {
     u32::from(flags.bits()) | HAS_IS_REMOTE | IS_REMOTE
 }
@@ -57,7 +57,7 @@ pub(super) fn attributes(out: &mut Vec<u8>, field: u32, attributes: &[Attribute]
     }
 }
 
-/// `KeyValue` of a string, which most are: its lengths are known, so that nothing has to be patched.
+/// `KeyValue` of a string. Most attributes are strings, and their lengths are known, so that no length has to be patched.
 fn text_attribute(out: &mut Vec<u8>, field: u32, key: &str, text: &str) {
     let any_value = wire::bytes_len(text.len());
     let key_value = wire::bytes_len(key.len()).saturating_add(wire::bytes_len(any_value));

@@ -4,11 +4,12 @@
 //! error is the tag `error`; what Zipkin has no place for (resource, scope, links, trace state) becomes tags under the names
 //! that the OpenTelemetry Collector reads back.
 
+use super::encoding::SCOPE_NAME;
 use super::json::{append, double, list, string};
-use crate::config::decimal;
+use crate::http::number::print_double;
 use crate::span::{Attribute, Kind, Link, Span, Status, Value};
 
-/// What every span of this proxy repeats, rendered once.
+/// The parts that are the same in every span of this proxy, rendered once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Local {
     /// `,"localEndpoint":{…}`.
@@ -30,7 +31,7 @@ impl Local {
         endpoint.push(b'}');
         let tags = resource.iter().filter(|attribute| attribute.key != "service.name").map(rendered);
         let scope = [
-            Attribute::new("otel.scope.name", super::SCOPE_NAME),
+            Attribute::new("otel.scope.name", SCOPE_NAME),
             Attribute::new("otel.scope.version", scope_version.to_owned()),
         ];
         Self { endpoint, tags: tags.chain(scope.iter().map(rendered)).collect() }
@@ -79,7 +80,7 @@ fn duration_us(span: &Span) -> u64 {
     (span.end_ns.saturating_sub(span.start_ns).saturating_add(500) / 1000).max(1)
 }
 
-/// The other side, by the first attribute that names it: without it Zipkin draws no dependency for a client.
+/// The remote endpoint, from the first attribute that names it. Zipkin needs it to draw the dependency of a client.
 fn remote(span: &Span, out: &mut Vec<u8>) {
     let names: &[&str] = match span.kind {
         Kind::Client => &["peer.service", "server.address", "net.peer.name"],
@@ -165,8 +166,8 @@ fn tag(key: &str, value: &str, out: &mut Vec<u8>) {
     string(value, out);
 }
 
-/// The field for an address, by its looks: Envoy writes addresses in their canonical form, and what is not one, such as the
-/// path of a pipe or a name, has other letters. (std's `IpAddr` weighs 6 kB.)
+/// The name of the field for an address, told by its characters: Envoy writes addresses in their canonical form, and a value
+/// that is not an address (the path of a pipe, a name) has other characters. (Parsing with std's `IpAddr` adds 6 kB.)
 fn ip_version(text: &str) -> Option<&'static str> {
     let is_v4 = |byte: u8| byte.is_ascii_digit() || byte == b'.';
     if text.len() <= 15 && text.bytes().filter(|byte| *byte == b'.').count() == 3 && text.bytes().all(is_v4) {
@@ -183,7 +184,7 @@ fn text(value: &Value) -> std::borrow::Cow<'_, str> {
         Value::String(text) => text.as_ref().into(),
         Value::Bool(truth) => truth.to_string().into(),
         Value::Int(number) => number.to_string().into(),
-        Value::Double(number) => decimal(*number).into(),
+        Value::Double(number) => print_double(*number).into(),
         Value::Strings(texts) => {
             let mut out = Vec::new();
             list(&mut out, texts, |text, out| string(text, out));

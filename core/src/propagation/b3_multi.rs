@@ -1,18 +1,27 @@
 //! B3 in several headers, `x-b3-*` (openzipkin/b3-propagation, "Multiple Headers").
 //!
-//! `x-b3-traceid` (32 or 16 lower-case hex digits) and `x-b3-spanid` (16) come together or not at all;
-//! `x-b3-sampled` is `1` or `0` (old tracers: `true`, `false`); `x-b3-flags: 1` is debug, implies acceptance, and any
-//! other value of it means nothing. The state may come alone. `x-b3-parentspanid` is read over and never sent.
+//! ```text
+//! x-b3-traceid      = 32 or 16 lower-case hex digits      together with x-b3-spanid or not at all
+//! x-b3-spanid       = 16 lower-case hex digits
+//! x-b3-sampled      = "1" / "0"                           also "true" / "false", from old tracers; absent: deferred
+//! x-b3-flags        = "1"                                 debug, which implies sampled; other values are ignored
+//! x-b3-parentspanid                                       ignored and never sent
+//! ```
+//! A decision may come without ids.
 
-use super::scan::{Edits, Name, Scan, Seen};
-use super::{Extracted, Format, Outgoing, Reading, b3_single};
+use super::b3_single;
+use super::edits::Edits;
+use super::format::Format;
+use super::header_name::Name;
+use super::model::{Extracted, Outgoing, Reading};
+use super::trace_headers::{Seen, TraceHeaders};
 use crate::context::Sampled;
 use crate::id::SpanId;
 
-/// A context, a bare state, or nothing where ids or state are malformed.
-pub(super) fn extract(scan: &Scan<'_, '_>) -> Option<Reading> {
-    let (trace_id, span_id) = (scan.get(Name::B3TraceId), scan.get(Name::B3SpanId));
-    let sampled = state(scan)?;
+/// A context or a decision without ids; `None` if ids or decision are malformed.
+pub(super) fn extract(headers: &TraceHeaders<'_, '_>) -> Option<Reading> {
+    let (trace_id, span_id) = (headers.get(Name::B3TraceId), headers.get(Name::B3SpanId));
+    let sampled = state(headers)?;
     if (trace_id, span_id) == (Seen::Absent, Seen::Absent) {
         return (sampled != Sampled::Defer).then_some(Reading::State(sampled));
     }
@@ -21,11 +30,11 @@ pub(super) fn extract(scan: &Scan<'_, '_>) -> Option<Reading> {
 }
 
 /// `None` if `x-b3-sampled` is malformed.
-fn state(scan: &Scan<'_, '_>) -> Option<Sampled> {
-    if scan.get(Name::B3Flags).once() == Some(b"1") {
+fn state(headers: &TraceHeaders<'_, '_>) -> Option<Sampled> {
+    if headers.get(Name::B3Flags).once() == Some(b"1") {
         return Some(Sampled::Debug);
     }
-    match scan.get(Name::B3Sampled) {
+    match headers.get(Name::B3Sampled) {
         Seen::Absent => Some(Sampled::Defer),
         sampled => match sampled.once()? {
             b"1" | b"true" => Some(Sampled::Accept),
@@ -46,14 +55,14 @@ pub(super) fn write(outgoing: &Outgoing<'_>, edits: &mut Edits<'_, '_, '_>) {
     };
     edits.set(Name::B3TraceId, &context.trace_id.hex());
     edits.set(Name::B3SpanId, &context.span_id.hex());
-    edits.put(Name::B3Sampled, sampled);
-    edits.put(Name::B3Flags, flags);
+    edits.set_or_remove(Name::B3Sampled, sampled);
+    edits.set_or_remove(Name::B3Flags, flags);
     edits.remove(Name::B3ParentSpanId);
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests_common::{headers, reading, show};
+    use super::super::test_support::{headers, reading, show};
     use super::*;
 
     #[test]
@@ -107,7 +116,7 @@ mod tests {
         ];
         for (input, expected, why) in table {
             let text = show(&input.replace("{ids}", ids));
-            assert_eq!(reading(extract(&Scan::new(&headers(&text)))), show(expected), "{why}: {input}");
+            assert_eq!(reading(extract(&TraceHeaders::new(&headers(&text)))), show(expected), "{why}: {input}");
         }
     }
 }

@@ -5,10 +5,13 @@
 //!    / trace-id "-" span-id "-" parent-span-id                        decision deferred, as brave reads it
 //!    / state                                                          "1" / "0" / "d"
 //! ```
-//! All hex digits are lower case. An absent state leaves the decision to us; it is not a "no".
+//! All hex digits are lower case. An absent state means that the decision is deferred, not that the trace is not sampled.
 
-use super::scan::{Edits, Name, Scan};
-use super::{Extracted, Format, Outgoing, Reading};
+use super::edits::Edits;
+use super::format::Format;
+use super::header_name::Name;
+use super::model::{Extracted, Outgoing, Reading};
+use super::trace_headers::TraceHeaders;
 use crate::context::Sampled;
 use crate::id::{SpanId, TraceId, decode_lower_hex};
 
@@ -43,13 +46,13 @@ fn state(text: &[u8]) -> Option<Sampled> {
     }
 }
 
-/// A parent id may be zero: there is none.
+/// Whether this is a parent id. Zero is allowed: it means that there is no parent.
 fn is_parent(text: &[u8]) -> bool {
     decode_lower_hex::<8>(text).is_some()
 }
 
-pub(super) fn extract(scan: &Scan<'_, '_>) -> Option<Reading> {
-    parse(scan.get(Name::B3).once()?)
+pub(super) fn extract(headers: &TraceHeaders<'_, '_>) -> Option<Reading> {
+    parse(headers.get(Name::B3).once()?)
 }
 
 /// Writes `b3`; never a parent id ("MUST NOT", OpenTelemetry, "B3 Inject").
@@ -66,7 +69,7 @@ pub(super) fn write(outgoing: &Outgoing<'_>, edits: &mut Edits<'_, '_, '_>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests_common::{reading, show};
+    use super::super::test_support::{reading, show};
     use super::*;
     use proptest::prelude::*;
 
@@ -125,8 +128,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_survived(value in prop::collection::vec(any::<u8>(), 0..80)) {
-            let _ = parse(&value);
+        fn of_any_bytes_only_visible_ascii_is_accepted(value in prop::collection::vec(any::<u8>(), 0..80)) {
+            prop_assert!(parse(&value).is_none() || value.iter().all(u8::is_ascii_graphic));
         }
     }
 }

@@ -4,10 +4,11 @@
 //! list   = member *( OWS "," OWS member )
 //! member = key OWS "=" OWS value *( OWS ";" OWS property )       key = token; value = percent-encoded UTF-8
 //! ```
-//! A member that breaks the grammar is skipped. Values may hold raw spaces, quotes and bytes above 0x7e, which the
-//! grammar forbids and the world sends; control characters may not be there raw.
+//! A member that breaks the grammar is skipped. Raw spaces, quotes and bytes above 0x7e in a value are accepted: the grammar
+//! forbids them, but senders exist that write them. Raw control characters are not accepted.
 
-use super::headers::trim;
+use crate::http::headers::trim;
+use crate::http::{percent, token};
 
 /// Members read, at most ("Limits").
 pub const MAX_MEMBERS: usize = 64;
@@ -43,7 +44,12 @@ pub fn get_all<'a, 'k>(
             }
         }
     }
-    let value = |key| found.iter().find(|(other, _)| *other == key).map(|(_, value)| (key, decode(value)));
+    let value = |key| {
+        found
+            .iter()
+            .find(|(other, _)| *other == key)
+            .map(|(_, value)| (key, String::from_utf8_lossy(&percent::decode(value)).into_owned()))
+    };
     let mut out: Vec<(&'k str, String)> = Vec::new();
     for key in keys.iter().map(AsRef::as_ref) {
         if !out.iter().any(|(other, _)| *other == key) {
@@ -58,34 +64,8 @@ fn member(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let text = text.split(|byte| *byte == b';').next()?;
     let equals = text.iter().position(|byte| *byte == b'=')?;
     let (key, value) = (trim(text.get(..equals)?), trim(text.get(equals.saturating_add(1)..)?));
-    let valid = !key.is_empty() && key.iter().all(is_token) && !value.iter().any(u8::is_ascii_control);
+    let valid = token::is_token(key) && !value.iter().any(u8::is_ascii_control);
     valid.then_some((key, value))
-}
-
-/// `tchar` of RFC 9110, section 5.6.2.
-fn is_token(byte: &u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte)
-}
-
-/// Percent-decoded; a percent sign that is followed by something else stays one.
-fn decode(value: &[u8]) -> String {
-    let mut out = Vec::with_capacity(value.len());
-    let mut rest = value;
-    while let Some((first, tail)) = rest.split_first() {
-        let escaped = if *first == b'%' { escape(tail) } else { None };
-        let (byte, next) = escaped.unwrap_or((*first, tail));
-        out.push(byte);
-        rest = next;
-    }
-    String::from_utf8_lossy(&out).into_owned()
-}
-
-fn escape(text: &[u8]) -> Option<(u8, &[u8])> {
-    let (digits, rest) = text.split_at_checked(2)?;
-    let mut byte = [0];
-    hex::decode_to_slice(digits, &mut byte).ok()?;
-    let [byte] = byte;
-    Some((byte, rest))
 }
 
 #[cfg(test)]

@@ -1,16 +1,27 @@
 //! `x-datadog-*` (DataDog/dd-trace-go, `ddtrace/tracer/textmap.go`; DataDog/system-tests, `tests/parametric`).
 //!
-//! - `x-datadog-trace-id`, `x-datadog-parent-id`: unsigned 64-bit decimal. A parent of zero or none only from Synthetics.
-//! - `x-datadog-tags`: `key=value` by commas; `_dd.p.tid`, 16 lower-case hex digits, is the upper half of the trace id. A
-//!   malformed one is discarded and the ids are kept.
-//! - `x-datadog-sampling-priority`: above 0 keep (1 automatic, 2 by the user), else drop; absent or malformed: deferred.
+//! ```text
+//! x-datadog-trace-id          = 1*DIGIT                    the lower 64 bits of the trace id, not zero
+//! x-datadog-parent-id         = 1*DIGIT                    64 bits; zero or absent only from Synthetics
+//! x-datadog-sampling-priority = [ "-" ] 1*DIGIT
+//! x-datadog-tags              = tag *( "," tag )           tag = key "=" value
+//! ```
+//! - The tag `_dd.p.tid`, 16 lower-case hex digits, is the upper half of the trace id. A malformed one is discarded and the
+//!   ids are kept.
+//! - A priority above 0 is sampled (1 automatically, 2 by the user), others are not; absent or malformed is deferred.
 //! - `x-datadog-origin` passes untouched.
-//! - A `dd` member of `tracestate` (`s:` priority, `p:` last parent, `t.dm:` who decided) is kept in step with them.
+//! - A `dd` member of `tracestate` (`s:` priority, `p:` last parent, `t.dm:` who decided) is changed to agree with the
+//!   headers.
 
-use super::scan::{Edits, Name, Scan, Seen};
+use super::edits::Edits;
+use super::format::Format;
+use super::header_name::Name;
+use super::model::{Extracted, Outgoing};
+use super::trace_headers::{Seen, TraceHeaders};
 use super::tracestate::TraceState;
-use super::{Extracted, Format, Outgoing, headers, number, same_trace};
 use crate::context::Sampled;
+use crate::http::headers::trim;
+use crate::http::number::parse_decimal;
 use crate::id::{SpanId, TraceId, decode_lower_hex};
 use std::borrow::Cow;
 
@@ -21,17 +32,18 @@ const DECISION_TAG: &[u8] = b"_dd.p.dm=";
 const MAX_TAGS: usize = 512;
 
 /// The context; `None` if the ids are malformed.
-pub(super) fn extract(scan: &Scan<'_, '_>) -> Option<Extracted> {
-    let low = number::decimal(scan.get(Name::DatadogTraceId).once()?).filter(|low| *low != 0)?;
-    let trace_id = TraceId::from_halves(high_half(scan).unwrap_or(0), low)?;
-    let span_id = match scan.get(Name::DatadogParentId) {
+pub(super) fn extract(headers: &TraceHeaders<'_, '_>) -> Option<Extracted> {
+    let low = parse_decimal(headers.get(Name::DatadogTraceId).once()?).filter(|low| *low != 0)?;
+    let trace_id = TraceId::from_halves(high_half(headers).unwrap_or(0), low)?;
+    let span_id = match headers.get(Name::DatadogParentId) {
         Seen::Absent => None,
-        parent => SpanId::from_u64(number::decimal(parent.once()?)?),
+        parent => SpanId::from_u64(parse_decimal(parent.once()?)?),
     };
-    if span_id.is_none() && !scan.first(b"x-datadog-origin").is_some_and(|origin| origin.starts_with(b"synthetics")) {
+    if span_id.is_none() && !headers.first(b"x-datadog-origin").is_some_and(|origin| origin.starts_with(b"synthetics"))
+    {
         return None;
     }
-    let sampled = match priority(scan) {
+    let sampled = match priority(headers) {
         Some(1..) => Sampled::Accept,
         Some(_) => Sampled::Deny,
         None => Sampled::Defer,
@@ -39,47 +51,50 @@ pub(super) fn extract(scan: &Scan<'_, '_>) -> Option<Extracted> {
     Some(Extracted::new(Format::Datadog, trace_id, span_id, sampled))
 }
 
-fn high_half(scan: &Scan<'_, '_>) -> Option<u64> {
-    let tid = tags(scan).find_map(|tag| tag.strip_prefix(TRACE_ID_TAG))?;
+fn high_half(headers: &TraceHeaders<'_, '_>) -> Option<u64> {
+    let tid = tags(headers).find_map(|tag| tag.strip_prefix(TRACE_ID_TAG))?;
     decode_lower_hex(tid).map(u64::from_be_bytes)
 }
 
-fn tags<'a>(scan: &Scan<'_, 'a>) -> impl Iterator<Item = &'a [u8]> {
-    scan.get(Name::DatadogTags).once().unwrap_or_default().split(|byte| *byte == b',').map(headers::trim)
+fn tags<'a>(headers: &TraceHeaders<'_, 'a>) -> impl Iterator<Item = &'a [u8]> {
+    headers.get(Name::DatadogTags).once().unwrap_or_default().split(|byte| *byte == b',').map(trim)
 }
 
-fn priority(scan: &Scan<'_, '_>) -> Option<i8> {
-    parse_priority(scan.get(Name::DatadogPriority).once()?)
+fn priority(headers: &TraceHeaders<'_, '_>) -> Option<i8> {
+    parse_priority(headers.get(Name::DatadogPriority).once()?)
 }
 
 fn parse_priority(text: &[u8]) -> Option<i8> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-/// A trace id whose lower half is zero cannot be said in this format.
+/// Whether the format can carry this context: the lower half of the trace id must not be zero.
 pub(super) fn can_say(outgoing: &Outgoing<'_>) -> bool {
     outgoing.context.trace_id.low64() != 0
 }
 
-/// Writes ids, priority and tags, or removes them all if they cannot be said.
+/// Writes ids, priority and tags, or removes them all if the format cannot carry the context.
 pub(super) fn write(outgoing: &Outgoing<'_>, edits: &mut Edits<'_, '_, '_>) {
     let trace_id = outgoing.context.trace_id;
     if !can_say(outgoing) {
         let all = [Name::DatadogTraceId, Name::DatadogParentId, Name::DatadogPriority, Name::DatadogTags];
         return all.into_iter().for_each(|name| edits.remove(name));
     }
-    let scan = edits.scan();
-    let continued = extract(scan).is_some_and(|old| same_trace(old.trace_id, trace_id));
-    let before = priority(scan).filter(|_| continued);
+    let headers = edits.headers();
+    let continued = extract(headers).is_some_and(|old| old.trace_id.is_same_trace(trace_id));
+    let before = priority(headers).filter(|_| continued);
     let priority = resolve(outgoing.sampled, before.or_else(|| member_priority(outgoing.trace_state)));
-    let tags = new_tags(scan, trace_id, continued, before == priority);
+    let tags = new_tags(headers, trace_id, continued, before == priority);
     edits.set(Name::DatadogTraceId, trace_id.low64().to_string().as_bytes());
     edits.set(Name::DatadogParentId, outgoing.context.span_id.to_u64().to_string().as_bytes());
-    edits.put(Name::DatadogPriority, priority.map(|priority| priority.to_string()).as_deref().map(str::as_bytes));
-    edits.put(Name::DatadogTags, Some(&*tags).filter(|tags| !tags.is_empty()));
+    edits.set_or_remove(
+        Name::DatadogPriority,
+        priority.map(|priority| priority.to_string()).as_deref().map(str::as_bytes),
+    );
+    edits.set_or_remove(Name::DatadogTags, Some(&*tags).filter(|tags| !tags.is_empty()));
 }
 
-/// A priority that says the same as the decision stays; else it becomes the plain one (2, by the user, for debug).
+/// A priority that agrees with the decision stays. Else it becomes 0 or 1, or 2 (by the user) for debug.
 fn resolve(sampled: Sampled, before: Option<i8>) -> Option<i8> {
     let keep = sampled.decision()?;
     let plain = match sampled {
@@ -89,14 +104,15 @@ fn resolve(sampled: Sampled, before: Option<i8>) -> Option<i8> {
     before.filter(|before| (*before > 0) == keep && sampled != Sampled::Debug).or(Some(plain))
 }
 
-/// The upper half of the trace id, then the tags of the same trace; who decided goes with the decision.
-fn new_tags(scan: &Scan<'_, '_>, trace_id: TraceId, continued: bool, same_priority: bool) -> Vec<u8> {
+/// The upper half of the trace id, then the other tags of the same trace. The tag that says who decided stays only if the
+/// decision does.
+fn new_tags(headers: &TraceHeaders<'_, '_>, trace_id: TraceId, continued: bool, same_priority: bool) -> Vec<u8> {
     let mut out = Vec::new();
     if trace_id.high64() != 0 {
         out.extend_from_slice(TRACE_ID_TAG);
         out.extend_from_slice(format!("{:016x}", trace_id.high64()).as_bytes());
     }
-    for tag in tags(scan).filter(|_| continued) {
+    for tag in tags(headers).filter(|_| continued) {
         let stale = tag.starts_with(TRACE_ID_TAG) || (tag.starts_with(DECISION_TAG) && !same_priority);
         let clean = tag.contains(&b'=') && tag.iter().all(|byte| matches!(byte, 0x20..=0x7e));
         if !stale && clean && out.len().saturating_add(tag.len()) < MAX_TAGS {
@@ -114,8 +130,8 @@ fn member_priority(trace_state: &TraceState) -> Option<i8> {
     member.split(|byte| *byte == b';').find_map(|part| part.strip_prefix(b"s:")).and_then(parse_priority)
 }
 
-/// `tracestate` with its `dd` member in step with the headers: the priority that leaves, and our span as last parent.
-/// Where there is no such member, or nothing to change, it is what it was.
+/// `tracestate` with a `dd` member that agrees with the headers: the priority that is sent, and the span of this proxy as last
+/// parent. Without such a member, or if nothing changes, it is returned as it was.
 pub(super) fn in_step<'a>(outgoing: &Outgoing<'a>) -> Cow<'a, TraceState> {
     let state = outgoing.trace_state;
     let Some(old) = state.get("dd") else { return Cow::Borrowed(state) };
@@ -141,8 +157,9 @@ pub(super) fn in_step<'a>(outgoing: &Outgoing<'a>) -> Cow<'a, TraceState> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests_common::{S, T, headers, reading, show};
-    use super::super::{Reading, tests_common};
+    use super::super::model::Reading;
+    use super::super::test_support;
+    use super::super::test_support::{S, T, headers, reading, show};
     use super::*;
 
     // The halves of `T`, and `S`, in decimal.
@@ -184,21 +201,21 @@ mod tests {
         ];
         for (input, expected, why) in table {
             let text = show(&input.replace("{ids}", &ids).replace("{low}", LOW));
-            let found = extract(&Scan::new(&headers(&text))).map(Reading::Context);
+            let found = extract(&TraceHeaders::new(&headers(&text))).map(Reading::Context);
             assert_eq!(reading(found), show(&expected.replace("{short}", short)), "{why}: {input}");
         }
     }
 
     /// Name and value of what is written for `T`, `S` and a state, over the given headers.
     fn written(before: &str, sampled: Sampled) -> String {
-        let context = tests_common::context();
+        let context = test_support::context();
         let outgoing = Outgoing { context, sampled, trace_state: &TraceState::empty() };
         let before = show(&before.replace("{low}", LOW));
         let before = headers(&before);
-        let scan = Scan::new(&before);
-        let mut edits = Edits::new(&scan);
+        let headers = TraceHeaders::new(&before);
+        let mut edits = Edits::new(&headers);
         write(&outgoing, &mut edits);
-        tests_common::text(&tests_common::apply(&before, &edits.into_vec()))
+        test_support::text(&test_support::apply(&before, &edits.into_vec()))
     }
 
     #[test]
@@ -263,7 +280,7 @@ mod tests {
         ];
         for (before, sampled, expected, why) in table {
             let trace_state = &TraceState::parse([before.as_bytes()]);
-            let outgoing = Outgoing { context: tests_common::context(), sampled: *sampled, trace_state };
+            let outgoing = Outgoing { context: test_support::context(), sampled: *sampled, trace_state };
             assert_eq!(in_step(&outgoing).as_str(), show(expected), "{why}");
         }
     }

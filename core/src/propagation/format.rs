@@ -34,7 +34,7 @@ pub(super) fn order(config: &Propagation) -> impl Iterator<Item = Format> {
     config.extract.iter().flat_map(|dialect| extracted(*dialect)).copied().filter(move |format| seen.insert(*format))
 }
 
-/// The formats that are rewritten if they come in.
+/// The formats whose headers are rewritten if they come in.
 pub(super) fn rewritable(config: &Propagation) -> FormatSet {
     let mut formats = FormatSet(Format::TraceContext.bit() | Format::B3Single.bit() | Format::B3Multi.bit());
     for dialect in &config.extract {
@@ -105,34 +105,34 @@ impl Format {
 // === impl FormatSet ===
 
 impl FormatSet {
-    /// True if it was not in it before.
+    /// Adds a format; true if it is new in the set.
     pub fn insert(&mut self, format: Format) -> bool {
         let new = !self.contains(format);
         self.0 |= format.bit();
         new
     }
 
-    /// Whether `format` is in it.
+    /// Whether `format` is in the set.
     pub fn contains(self, format: Format) -> bool {
         self.0 & format.bit() != 0
     }
 
-    /// Whether none is.
+    /// Whether the set has no format.
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// Those in either.
+    /// The formats of both sets.
     pub fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
-    /// Those in both.
+    /// The formats that are in both sets.
     pub fn intersection(self, other: Self) -> Self {
         Self(self.0 & other.0)
     }
 
-    /// In the order of [`Format`].
+    /// The formats, in the order of [`Format`].
     pub fn iter(self) -> impl Iterator<Item = Format> {
         Format::ALL.into_iter().filter(move |format| self.contains(*format))
     }

@@ -3,12 +3,16 @@
 //! ```text
 //! value = 32 lower-case hex digits "/" decimal span id [ ";o=" DIGIT ]      span id: 1 to 20 digits, 64 bits, not zero
 //! ```
-//! Without `;o=` the decision is deferred. Google recommends to read it only where no `traceparent` speaks (`mod.rs`
-//! sees to that) and not to send it; so it is written where it came in, or where the configuration asks for it.
+//! Without `;o=` the decision is deferred. Google recommends to read it only where there is no valid `traceparent`
+//! (`extract.rs` does this) and not to send it; so it is written where it came in, or where the configuration asks for it.
 
-use super::scan::{Edits, Name, Scan};
-use super::{Extracted, Format, Outgoing, number};
+use super::edits::Edits;
+use super::format::Format;
+use super::header_name::Name;
+use super::model::{Extracted, Outgoing};
+use super::trace_headers::TraceHeaders;
 use crate::context::Sampled;
+use crate::http::number::parse_decimal;
 use crate::id::{SpanId, TraceId};
 
 /// The context that a header value names; `None` if it is malformed.
@@ -25,12 +29,12 @@ pub fn parse(value: &[u8]) -> Option<Extracted> {
     if span_id.len() > 20 {
         return None;
     }
-    let span_id = SpanId::from_u64(number::decimal(span_id)?)?;
+    let span_id = SpanId::from_u64(parse_decimal(span_id)?)?;
     Some(Extracted::new(Format::Gcp, TraceId::from_hex(trace_id)?, Some(span_id), sampled))
 }
 
-pub(super) fn extract(scan: &Scan<'_, '_>) -> Option<Extracted> {
-    parse(scan.get(Name::XCloudTraceContext).once()?)
+pub(super) fn extract(headers: &TraceHeaders<'_, '_>) -> Option<Extracted> {
+    parse(headers.get(Name::XCloudTraceContext).once()?)
 }
 
 /// Writes `x-cloud-trace-context`.
@@ -47,8 +51,8 @@ pub(super) fn write(outgoing: &Outgoing<'_>, edits: &mut Edits<'_, '_, '_>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Reading;
-    use super::super::tests_common::{reading, show};
+    use super::super::model::Reading;
+    use super::super::test_support::{reading, show};
     use super::*;
     use proptest::prelude::*;
 
@@ -87,8 +91,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_survived(value in prop::collection::vec(any::<u8>(), 0..80)) {
-            let _ = parse(&value);
+        fn of_any_bytes_only_visible_ascii_is_accepted(value in prop::collection::vec(any::<u8>(), 0..80)) {
+            prop_assert!(parse(&value).is_none() || value.iter().all(u8::is_ascii_graphic));
         }
     }
 }

@@ -4,12 +4,16 @@
 //! value = trace-id ":" span-id ":" parent-span-id ":" flags      may be URL-encoded: "%3A" for ":"
 //! ```
 //! Hex numbers without padding: a trace id of 1 to 32 digits, a span id of 1 to 16, neither zero. The parent id is
-//! deprecated, read over and sent as `0`. Flags: 0x01 sampled, 0x02 debug, which counts only together with sampled.
+//! deprecated, ignored, and sent as `0`. Flags: 0x01 sampled, 0x02 debug, which counts only together with sampled.
 //! Baggage (`uberctx-*`) passes untouched.
 
-use super::scan::{Edits, Name, Scan};
-use super::{Extracted, Format, Outgoing, number};
+use super::edits::Edits;
+use super::format::Format;
+use super::header_name::Name;
+use super::model::{Extracted, Outgoing};
+use super::trace_headers::TraceHeaders;
 use crate::context::Sampled;
+use crate::http::number::parse_hex;
 use crate::id::{SpanId, TraceId};
 use std::borrow::Cow;
 
@@ -24,9 +28,9 @@ pub fn parse(value: &[u8]) -> Option<Extracted> {
     if fields.next().is_some() {
         return None;
     }
-    let trace_id = TraceId::new(number::hex(trace_id, 32)?.to_be_bytes())?;
-    let span_id = SpanId::from_u64(u64::try_from(number::hex(span_id, 16)?).ok()?)?;
-    let flags = number::hex(flags, 16)?;
+    let trace_id = TraceId::new(parse_hex(trace_id, 32)?.to_be_bytes())?;
+    let span_id = SpanId::from_u64(u64::try_from(parse_hex(span_id, 16)?).ok()?)?;
+    let flags = parse_hex(flags, 16)?;
     let sampled = match (flags & 1 != 0, flags & 2 != 0) {
         (true, true) => Sampled::Debug,
         (true, false) => Sampled::Accept,
@@ -35,7 +39,7 @@ pub fn parse(value: &[u8]) -> Option<Extracted> {
     Some(Extracted::new(Format::Jaeger, trace_id, Some(span_id), sampled))
 }
 
-/// Nothing else in a valid value would be encoded.
+/// Decodes `%3A`. A valid value contains no other character that would be encoded.
 fn decode(value: &[u8]) -> Option<Cow<'_, [u8]>> {
     if value.len() > MAX_LENGTH {
         return None;
@@ -52,11 +56,11 @@ fn decode(value: &[u8]) -> Option<Cow<'_, [u8]>> {
     Some(Cow::Owned(out))
 }
 
-pub(super) fn extract(scan: &Scan<'_, '_>) -> Option<Extracted> {
-    parse(scan.get(Name::UberTraceId).once()?)
+pub(super) fn extract(headers: &TraceHeaders<'_, '_>) -> Option<Extracted> {
+    parse(headers.get(Name::UberTraceId).once()?)
 }
 
-/// Writes `uber-trace-id`. The format cannot defer: such a context has the flag that its maker gave it.
+/// Writes `uber-trace-id`. The format cannot defer a decision: such a context is sent with its own sampled flag.
 pub(super) fn write(outgoing: &Outgoing<'_>, edits: &mut Edits<'_, '_, '_>) {
     let context = &outgoing.context;
     let flags: &[u8] = match outgoing.sampled {
@@ -69,8 +73,8 @@ pub(super) fn write(outgoing: &Outgoing<'_>, edits: &mut Edits<'_, '_, '_>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Reading;
-    use super::super::tests_common::{reading, show};
+    use super::super::model::Reading;
+    use super::super::test_support::{reading, show};
     use super::*;
     use proptest::prelude::*;
 
@@ -116,8 +120,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_survived(value in prop::collection::vec(any::<u8>(), 0..300), text in "[0-9a-f:%A]{0,60}") {
-            let _ = (parse(&value), parse(text.as_bytes()));
+        fn of_any_bytes_only_four_fields_are_accepted(value in prop::collection::vec(any::<u8>(), 0..300), text in "[0-9a-f:%A]{0,60}") {
+            for value in [&value[..], text.as_bytes()] {
+                let text = String::from_utf8_lossy(value).to_ascii_lowercase().replace("%3a", ":");
+                prop_assert!(parse(value).is_none() || text.matches(':').count() == 3);
+            }
         }
     }
 }

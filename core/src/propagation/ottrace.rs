@@ -1,20 +1,28 @@
 //! `ot-tracer-*` (OpenTracing's basic tracers; OpenTelemetry API, "OT Trace", deprecated).
 //!
-//! `ot-tracer-traceid` and `ot-tracer-spanid` are unpadded hex numbers, `ot-tracer-sampled` is `true` or `false` and
-//! absent means deferred. What we send has the right-most 16 digits of the trace id, as its readers expect.
+//! ```text
+//! ot-tracer-traceid = 1*32HEXDIG                unpadded, not zero
+//! ot-tracer-spanid  = 1*16HEXDIG                unpadded, not zero
+//! ot-tracer-sampled = "true" / "false"          also "1" / "0"; absent: deferred
+//! ```
+//! The trace id is sent as its right-most 16 digits, because the readers of this format expect no more.
 //! Baggage (`ot-baggage-*`) passes untouched.
 
-use super::scan::{Edits, Name, Scan, Seen};
-use super::{Extracted, Format, Outgoing, number};
+use super::edits::Edits;
+use super::format::Format;
+use super::header_name::Name;
+use super::model::{Extracted, Outgoing};
+use super::trace_headers::{Seen, TraceHeaders};
 use crate::context::Sampled;
+use crate::http::number::parse_hex;
 use crate::id::{SpanId, TraceId};
 
 /// The context; `None` if ids or state are malformed.
-pub(super) fn extract(scan: &Scan<'_, '_>) -> Option<Extracted> {
-    let trace_id = TraceId::new(number::hex(scan.get(Name::OtTraceId).once()?, 32)?.to_be_bytes())?;
-    let span_id = number::hex(scan.get(Name::OtSpanId).once()?, 16)?;
+pub(super) fn extract(headers: &TraceHeaders<'_, '_>) -> Option<Extracted> {
+    let trace_id = TraceId::new(parse_hex(headers.get(Name::OtTraceId).once()?, 32)?.to_be_bytes())?;
+    let span_id = parse_hex(headers.get(Name::OtSpanId).once()?, 16)?;
     let span_id = SpanId::from_u64(u64::try_from(span_id).ok()?)?;
-    let sampled = match scan.get(Name::OtSampled) {
+    let sampled = match headers.get(Name::OtSampled) {
         Seen::Absent => Sampled::Defer,
         sampled => state(sampled.once()?)?,
     };
@@ -29,21 +37,21 @@ fn state(text: &[u8]) -> Option<Sampled> {
     }
 }
 
-/// Writes the three headers. A trace id whose lower half is zero cannot be said in this format, so it is not.
+/// Writes the three headers. A trace id whose lower half is zero cannot be written in this format: the headers are removed.
 pub(super) fn write(outgoing: &Outgoing<'_>, edits: &mut Edits<'_, '_, '_>) {
     let context = &outgoing.context;
     let trace_id = format!("{:016x}", context.trace_id.low64());
     let valid = context.trace_id.low64() != 0;
     let sampled: Option<&[u8]> = outgoing.sampled.decision().map(|yes| if yes { &b"true"[..] } else { b"false" });
-    edits.put(Name::OtTraceId, valid.then_some(trace_id.as_bytes()));
-    edits.put(Name::OtSpanId, valid.then_some(&context.span_id.hex()));
-    edits.put(Name::OtSampled, sampled.filter(|_| valid));
+    edits.set_or_remove(Name::OtTraceId, valid.then_some(trace_id.as_bytes()));
+    edits.set_or_remove(Name::OtSpanId, valid.then_some(&context.span_id.hex()));
+    edits.set_or_remove(Name::OtSampled, sampled.filter(|_| valid));
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::Reading;
-    use super::super::tests_common::{headers, reading, show};
+    use super::super::model::Reading;
+    use super::super::test_support::{headers, reading, show};
     use super::*;
 
     #[test]
@@ -69,7 +77,7 @@ mod tests {
         for (input, expected, why) in table {
             let text: Vec<String> = names.iter().zip(input.split(' ')).map(|(n, v)| format!("{n}: {v}")).collect();
             let text = show(&text.join("\n"));
-            let found = extract(&Scan::new(&headers(&text))).map(Reading::Context);
+            let found = extract(&TraceHeaders::new(&headers(&text))).map(Reading::Context);
             assert_eq!(reading(found), show(&expected.replace("{short}", short)), "{why}: {input}");
         }
     }

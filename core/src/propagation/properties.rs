@@ -1,9 +1,16 @@
 //! Properties of the room as a whole, over headers that are valid, broken and of any bytes, in any configuration.
 
-use super::format::extracted;
-use super::tests_common::{apply, borrow};
-use super::*;
-use crate::config::{Dialect, Propagation};
+use super::extract::extract;
+use super::format::{Format, extracted, injected, rewritable};
+use super::inject::edits;
+use super::model::Outgoing;
+use super::test_support::{apply, borrow};
+use super::trace_headers::TraceHeaders;
+use super::tracestate::TraceState;
+use crate::config::{Dialect, Propagation, Trust};
+use crate::context::{Flags, Sampled, SpanContext};
+use crate::http::headers::{Header, HeaderEdit};
+use crate::id::{SpanId, TraceId};
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
@@ -139,14 +146,14 @@ proptest! {
     ) {
         let headers = borrow(&before);
         let outgoing = Outgoing { context, sampled, trace_state: &trace_state };
-        let incoming = extract(&Scan::new(&headers), &config);
-        let after = apply(&headers, &edits(&Scan::new(&headers), &incoming, &outgoing, &config));
+        let incoming = extract(&TraceHeaders::new(&headers), &config);
+        let after = apply(&headers, &edits(&TraceHeaders::new(&headers), &incoming, &outgoing, &config));
 
         // The next hop reads what this hop writes, in an order of its own.
         let written = incoming.present.union(config.inject.iter().map(|dialect| injected(*dialect)).collect());
         let reads = |dialect: &Dialect| extracted(*dialect).iter().any(|format| written.contains(*format));
         let next = Propagation { extract: order.into_iter().filter(reads).collect(), ..Propagation::default() };
-        let found = extract(&Scan::new(&borrow(&after)), &next);
+        let found = extract(&TraceHeaders::new(&borrow(&after)), &next);
 
         prop_assert!(found.links.is_empty(), "two headers disagree: {found:?}");
         let without_halves = written.iter().all(|format| matches!(format, Format::Datadog | Format::OtTrace));
@@ -157,7 +164,7 @@ proptest! {
         let found = found.extracted.expect("something was sent");
         prop_assert_eq!(found.sampled.decision(), sampled.decision());
         prop_assert_eq!(found.span_id, Some(context.span_id));
-        prop_assert!(same_trace(found.trace_id, context.trace_id));
+        prop_assert!(found.trace_id.is_same_trace(context.trace_id));
         if written.iter().any(|format| format != Format::OtTrace) {
             prop_assert_eq!(found.trace_id, context.trace_id);
         }
@@ -186,8 +193,8 @@ proptest! {
         }
         let sampled = if defer { Sampled::Defer } else { sampled };
         let outgoing = Outgoing { context, sampled, trace_state: &trace_state };
-        let incoming = extract(&Scan::new(&headers), &config);
-        let list = edits(&Scan::new(&headers), &incoming, &outgoing, &config);
+        let incoming = extract(&TraceHeaders::new(&headers), &config);
+        let list = edits(&TraceHeaders::new(&headers), &incoming, &outgoing, &config);
         for edit in &list {
             prop_assert_eq!(list.iter().filter(|other| other.name() == edit.name()).count(), 1);
             if let HeaderEdit::Set(name, value) = edit {
@@ -196,8 +203,8 @@ proptest! {
         }
         let after = apply(&headers, &list);
         let again = borrow(&after);
-        prop_assert_eq!(edits(&Scan::new(&again), &extract(&Scan::new(&again), &config), &outgoing, &config), []);
-        prop_assert_eq!(edits(&Scan::new(&again), &incoming, &outgoing, &config), []);
+        prop_assert_eq!(edits(&TraceHeaders::new(&again), &extract(&TraceHeaders::new(&again), &config), &outgoing, &config), []);
+        prop_assert_eq!(edits(&TraceHeaders::new(&again), &incoming, &outgoing, &config), []);
     }
 
     #[test]
@@ -208,17 +215,17 @@ proptest! {
     ) {
         let headers = borrow(&before);
         let outgoing = Outgoing { context, sampled, trace_state: &trace_state };
-        let after = apply(&headers, &edits(&Scan::new(&headers), &extract(&Scan::new(&headers), &config), &outgoing, &config));
+        let after = apply(&headers, &edits(&TraceHeaders::new(&headers), &extract(&TraceHeaders::new(&headers), &config), &outgoing, &config));
         let ours = rewritable(&config);
         let foreign = |(name, _): &&(String, Vec<u8>)| {
-            !Scan::new(&[Header::new(name, "")]).formats().iter().any(|format| ours.contains(format))
+            !TraceHeaders::new(&[Header::new(name, "")]).formats().iter().any(|format| ours.contains(format))
         };
         prop_assert_eq!(after.iter().filter(foreign).collect::<Vec<_>>(), before.iter().filter(foreign).collect::<Vec<_>>());
     }
 
     #[test]
     fn a_caller_that_is_not_trusted_decides_nothing(before in any_headers(), config in any_config()) {
-        let found = extract(&Scan::new(&borrow(&before)), &config);
+        let found = extract(&TraceHeaders::new(&borrow(&before)), &config);
         if config.trust != Trust::Continue {
             prop_assert_eq!((&found.extracted, found.instruction), (&None, None));
         }

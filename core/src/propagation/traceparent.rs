@@ -5,11 +5,14 @@
 //! value  = the same [ "-" anything ]                              higher versions
 //! ```
 //! All hex digits are lower case; version `ff`, a zero trace id and a zero parent id are invalid. Unknown flags are
-//! masked, not refused, and we always send version 00: the highest that we know.
+//! cleared, not refused. Version 00 is sent, the highest version that exists.
 
-use super::scan::{Edits, Name, Scan};
+use super::edits::Edits;
+use super::format::Format;
+use super::header_name::Name;
+use super::model::{Extracted, Outgoing};
+use super::trace_headers::TraceHeaders;
 use super::tracestate::TraceState;
-use super::{Extracted, Format, Outgoing};
 use crate::context::{Flags, Sampled, SpanContext};
 use crate::id::{SpanId, TraceId, decode_lower_hex};
 
@@ -65,23 +68,23 @@ fn hex_byte(byte: u8) -> [u8; 2] {
     out
 }
 
-/// The context of `traceparent`. Not yet its `tracestate`, which is read only for the context that wins.
-pub(super) fn extract(scan: &Scan<'_, '_>) -> Option<Extracted> {
-    let context = parse(scan.get(Name::TraceParent).once()?)?;
+/// The context of `traceparent`, without `tracestate`, which is read later and only for the context that is continued.
+pub(super) fn extract(headers: &TraceHeaders<'_, '_>) -> Option<Extracted> {
+    let context = parse(headers.get(Name::TraceParent).once()?)?;
     let sampled = if context.flags.sampled() { Sampled::Accept } else { Sampled::Deny };
     let extracted = Extracted::new(Format::TraceContext, context.trace_id, Some(context.span_id), sampled);
     Some(Extracted { random: context.flags.random(), ..extracted })
 }
 
-/// Writes `traceparent`, and `tracestate` if it has members. A `tracestate` that says the same as ours stays as it came,
-/// unless one of several headers is empty.
+/// Writes `traceparent`, and `tracestate` if it has members. A `tracestate` with the same members stays as it
+/// came, unless one of several headers is empty.
 pub(super) fn write(outgoing: &Outgoing<'_>, trace_state: &TraceState, edits: &mut Edits<'_, '_, '_>) {
     let flags = Flags::new(outgoing.flag(), outgoing.context.flags.random());
     let context = SpanContext { flags, ..outgoing.context };
     edits.set(Name::TraceParent, &format(&context));
     if trace_state.is_empty() {
         edits.remove(Name::TraceState);
-    } else if !edits.scan().has_trace_state(trace_state) || edits.scan().has_empty_trace_state() {
+    } else if !edits.headers().has_trace_state(trace_state) || edits.headers().has_empty_trace_state() {
         edits.set(Name::TraceState, trace_state.as_bytes());
     }
 }

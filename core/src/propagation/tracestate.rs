@@ -1,4 +1,4 @@
-//! `tracestate` (W3C Trace Context level 2, "Tracestate Header"): what vendors say about a trace, newest first.
+//! `tracestate` (W3C Trace Context level 2, "Tracestate Header"): what vendors say about a trace, the newest member first.
 //!
 //! ```text
 //! list        = list-member 0*31( OWS "," OWS list-member )      OWS = *( SP / HTAB ); empty members are allowed
@@ -10,13 +10,14 @@
 //! is kept as it is (level 2 allows it; level 1 discards the header). Anything else that breaks the grammar, or a 33rd
 //! member, discards the whole header and leaves `traceparent` alone.
 
-use super::headers::trim;
+use crate::http::headers::trim;
 use std::fmt;
 
 /// Members of a list, at most.
 pub const MAX_MEMBERS: usize = 32;
 
-/// Bytes of a header that we have added to, at most; what only passes through is not cut. The specification asks for 512.
+/// Most bytes of a header to which this filter added a member; a header that passes unchanged is not cut. The specification
+/// requires at least 512.
 pub const MAX_BYTES: usize = 4096;
 
 /// Members longer than this go first when a header is too long ("Tracestate Limits").
@@ -58,8 +59,8 @@ impl TraceState {
     }
 
     /// Puts `key` first with this value and drops any other member of that key ("Mutating the tracestate Field"). Other
-    /// members leave from the right where there are more than [`MAX_MEMBERS`]; where there are more than [`MAX_BYTES`],
-    /// those longer than 128 bytes leave first. False, and no change, if key or value break the grammar.
+    /// members are removed from the right where there are more than 32; where there are more than 4096 bytes, those longer than
+    /// 128 bytes are removed first. False, and no change, if key or value break the grammar.
     pub fn set(&mut self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> bool {
         let (key, value) = (key.as_ref(), value.as_ref());
         if !is_key(key) || !is_value(value) {
@@ -143,7 +144,7 @@ impl fmt::Debug for TraceState {
     }
 }
 
-/// Only whole members go, never the first, which was just written.
+/// Removes whole members, never the first one, which was just written.
 fn shorten(first: usize, others: &mut Vec<&[u8]>) {
     let length = |members: &[&[u8]]| members.iter().fold(first, |sum, m| sum.saturating_add(m.len()).saturating_add(1));
     while !others.is_empty() && length(others) > MAX_BYTES {

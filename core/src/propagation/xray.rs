@@ -8,16 +8,20 @@
 //! ```
 //! All hex digits are lower case. Other fields (`Self`, `Lineage`, …) are kept as long as the trace stays the same.
 
-use super::headers::trim;
-use super::scan::{Edits, Name, Scan};
-use super::{Extracted, Format, Outgoing, number, same_trace};
+use super::edits::Edits;
+use super::format::Format;
+use super::header_name::Name;
+use super::model::{Extracted, Outgoing};
+use super::trace_headers::TraceHeaders;
 use crate::context::Sampled;
+use crate::http::headers::trim;
+use crate::http::number::parse_hex;
 use crate::id::{SpanId, TraceId};
 
 /// Bytes of a header that we write; further fields are left out whole.
 const MAX_LENGTH: usize = 1024;
 
-/// The context that a header value names; `None` if it is malformed. A malformed parent is none, and keeps the trace.
+/// The context that a header value names; `None` if it is malformed. A malformed parent counts as absent; the trace is continued.
 pub fn parse(value: &[u8]) -> Option<Extracted> {
     let (mut root, mut parent, mut sampled) = (None, None, None);
     for field in fields(value) {
@@ -46,7 +50,7 @@ fn trace_id(root: &[u8]) -> Option<TraceId> {
     if root.iter().any(u8::is_ascii_uppercase) {
         return None;
     }
-    let id = (number::hex(time, 8)? << 96) | number::hex(unique, 24)?;
+    let id = (parse_hex(time, 8)? << 96) | parse_hex(unique, 24)?;
     TraceId::new(id.to_be_bytes())
 }
 
@@ -58,8 +62,8 @@ fn fields(value: &[u8]) -> impl Iterator<Item = Option<(&[u8], &[u8])>> {
     })
 }
 
-pub(super) fn extract(scan: &Scan<'_, '_>) -> Option<Extracted> {
-    parse(scan.get(Name::XAmznTraceId).once()?)
+pub(super) fn extract(headers: &TraceHeaders<'_, '_>) -> Option<Extracted> {
+    parse(headers.get(Name::XAmznTraceId).once()?)
 }
 
 /// Writes `x-amzn-trace-id`, with the other fields of a header that names the same trace.
@@ -73,8 +77,8 @@ pub(super) fn write(outgoing: &Outgoing<'_>, edits: &mut Edits<'_, '_, '_>) {
         Sampled::Defer => "?",
     };
     let mut value = format!("Root=1-{time}-{unique};Parent={};Sampled={sampled}", context.span_id).into_bytes();
-    let old = edits.scan().get(Name::XAmznTraceId).once().unwrap_or_default();
-    if parse(old).is_some_and(|old| same_trace(old.trace_id, context.trace_id)) {
+    let old = edits.headers().get(Name::XAmznTraceId).once().unwrap_or_default();
+    if parse(old).is_some_and(|old| old.trace_id.is_same_trace(context.trace_id)) {
         fields(old).flatten().for_each(|(key, text)| keep(key, text, &mut value));
     }
     edits.set(Name::XAmznTraceId, &value);
@@ -91,8 +95,8 @@ fn keep(key: &[u8], text: &[u8], out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Reading;
-    use super::super::tests_common::{reading, show};
+    use super::super::model::Reading;
+    use super::super::test_support::{reading, show};
     use super::*;
     use proptest::prelude::*;
 
@@ -138,8 +142,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_survived(value in prop::collection::vec(any::<u8>(), 0..80), text in "[Rot=1;a-f-]{0,60}") {
-            let _ = (parse(&value), parse(text.as_bytes()));
+        fn of_any_bytes_only_those_with_a_root_are_accepted(value in prop::collection::vec(any::<u8>(), 0..80), text in "[Rot=1;a-f-]{0,60}") {
+            for value in [&value[..], text.as_bytes()] {
+                prop_assert!(parse(value).is_none() || value.windows(4).any(|window| window == b"Root"));
+            }
         }
     }
 }

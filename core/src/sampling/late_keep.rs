@@ -7,8 +7,8 @@
 //! traceresponse: 00-<trace-id>-<child-id>-<flags>                       an older draft, only read
 //! ```
 
+use crate::http::headers::{Header, HeaderEdit, trim, values};
 use crate::id::{SpanId, TraceId, decode_lower_hex};
-use crate::propagation::headers::{Header, HeaderEdit, trim, values};
 use crate::sampling::threshold::Threshold;
 
 /// Slots for marks in shared data, which neither expires nor can be removed: at most 33 bytes and a short key each.

@@ -11,6 +11,7 @@ mod head;
 pub mod late_keep;
 pub mod outcome;
 mod reason;
+pub mod response_flags;
 pub mod rules;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 //! What counts as an error, what counts as slow.
 
 use crate::config;
+use crate::sampling::response_flags::ResponseFlags;
 use crate::sampling::threshold::Threshold;
 
 /// What is known of a request when it ends (or so far).
@@ -19,10 +20,6 @@ pub struct Outcome {
     /// Upstream attempts (retries and hedges included); 0 if no upstream was tried or it was not read.
     pub attempts: u32,
 }
-
-/// Envoy's `response.flags`: one bit each (`CoreResponseFlag` in `envoy/stream_info/stream_info.h`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ResponseFlags(pub u64);
 
 /// `sampling.errors`, compiled.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,71 +55,9 @@ impl Outcome {
     /// connection, which Envoy reports as a reset after the response had started.
     pub fn flags_that_count(&self) -> ResponseFlags {
         match self.http_status {
-            Some(101) => ResponseFlags(self.flags.0 & !ResponseFlags::TUNNEL_END.0),
+            Some(101) => self.flags.without(ResponseFlags::TUNNEL_END),
             _ => self.flags,
         }
-    }
-}
-
-// === impl ResponseFlags ===
-
-impl ResponseFlags {
-    /// Names by bit, as access logs print them (`envoy/stream_info/stream_info.h`, `response_flag_utils`).
-    pub const NAMES: [&'static str; 30] = [
-        "LH", "UH", "UT", "LR", "UR", "UF", "UC", "UO", "NR", "DI", "FI", "RL", "UAEX", "RLSE", "DC", "URX", "SI",
-        "IH", "DPE", "UMSDR", "RFCF", "NFCF", "DT", "UPE", "NC", "OM", "DF", "DO", "DR", "UDO",
-    ];
-
-    /// How the tunnel of an upgraded connection ends when the server closes it, in order or not: Envoy sees no difference.
-    const TUNNEL_END: Self = Self(1 << 4 | 1 << 6);
-
-    /// The client disconnected.
-    pub const CLIENT_GONE: Self = Self(1 << 14 | 1 << 28);
-
-    /// Flags that mean the request was not served as it should be: no healthy or known upstream, timeouts, resets,
-    /// overload, protocol errors, missing configuration. Injected faults, rate limits, authorisation, cached responses
-    /// and the client's own mistakes are answers, not failures: their status says what they are.
-    pub const FAILURE: Self = Self(
-        1 << 1
-            | 1 << 2
-            | 1 << 3
-            | 1 << 4
-            | 1 << 5
-            | 1 << 6
-            | 1 << 7
-            | 1 << 8
-            | 1 << 15
-            | 1 << 16
-            | 1 << 18
-            | 1 << 19
-            | 1 << 21
-            | 1 << 22
-            | 1 << 23
-            | 1 << 24
-            | 1 << 25
-            | 1 << 26
-            | 1 << 27
-            | 1 << 29,
-    );
-
-    /// Whether any of `other`'s bits is set.
-    pub fn any(self, other: Self) -> bool {
-        self.0 & other.0 != 0
-    }
-
-    /// The names of the bits that are set.
-    pub fn names(self) -> impl Iterator<Item = &'static str> {
-        Self::NAMES.iter().enumerate().filter(move |(bit, _)| self.0 >> bit & 1 == 1).map(|(_, name)| *name)
-    }
-
-    /// The flag of a name; nothing for a name that Envoy does not have.
-    pub fn named(name: &str) -> Option<Self> {
-        Self::NAMES.iter().position(|known| *known == name).map(|bit| Self(1 << bit))
-    }
-
-    /// Both sets of flags.
-    pub fn union(self, other: Self) -> Self {
-        Self(self.0 | other.0)
     }
 }
 
@@ -273,13 +208,6 @@ mod tests {
         let policy = ErrorPolicy::new(&config::Errors::default());
         assert!(!policy.is_error_so_far(&outcome(0, None, &[])));
         assert!(policy.is_error_so_far(&outcome(502, None, &[])));
-    }
-
-    #[test]
-    fn flag_names_are_those_of_access_logs() {
-        assert_eq!(ResponseFlags(1 << 5 | 1 << 15).names().collect::<Vec<_>>(), ["UF", "URX"]);
-        assert_eq!(ResponseFlags::named("UDO"), Some(ResponseFlags(1 << 29)));
-        assert_eq!(ResponseFlags::named("XX"), None);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Sampling rules: the first match wins. Conditions on the workload are evaluated once, when the configuration is read.
 
 use crate::config::{self, Direction, Match, Parent, PathPattern, Rule, StringPattern};
-use crate::propagation::headers::{Header, values};
+use crate::http::headers::{Header, values};
 use crate::sampling::outcome::{ErrorPolicy, SlowPolicy};
 use crate::sampling::threshold::Threshold;
 use std::collections::BTreeMap;

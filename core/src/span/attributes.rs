@@ -3,8 +3,8 @@
 //! A path is its segments joined by NUL. A value comes as the host serialises it: text as it is, numbers, timestamps and
 //! durations as 8 bytes little-endian (times in nanoseconds), a boolean as one byte.
 
-use crate::propagation::headers::Header;
-use crate::span::Kind;
+use crate::http::headers::Header;
+use crate::span::model::Kind;
 use crate::span::redact::safe_text;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -153,18 +153,6 @@ pub fn text(bytes: &[u8]) -> String {
     safe_text(bytes, MAX_TEXT)
 }
 
-/// `address:port`, `[address]:port` or an address alone, as Envoy writes socket addresses: address and port.
-pub fn split_port(address: &str) -> (&str, Option<u16>) {
-    if let Some((host, rest)) = address.strip_prefix('[').and_then(|inner| inner.split_once(']')) {
-        return (host, rest.strip_prefix(':').and_then(|port| port.parse().ok()));
-    }
-    match address.rsplit_once(':') {
-        // Two colons without brackets: an IPv6 address that has no port.
-        Some((host, port)) if !host.contains(':') => (host, port.parse().ok()),
-        _ => (address, None),
-    }
-}
-
 // === impl Recorded ===
 
 impl Recorded {
@@ -246,22 +234,6 @@ impl<'a> Once<'a> {
 mod tests {
     use super::*;
     use std::cell::Cell;
-
-    #[test]
-    fn socket_addresses_split_into_address_and_port() {
-        let table: &[(&str, &str, Option<u16>)] = &[
-            ("10.0.0.1:8080", "10.0.0.1", Some(8080)),
-            ("[2001:db8::1]:443", "2001:db8::1", Some(443)),
-            ("[2001:db8::1]", "2001:db8::1", None),
-            ("2001:db8::1", "2001:db8::1", None),
-            ("reviews", "reviews", None),
-            ("reviews:99999", "reviews", None),
-            ("", "", None),
-        ];
-        for (input, host, port) in table {
-            assert_eq!(split_port(input), (*host, *port), "{input}");
-        }
-    }
 
     #[test]
     fn numbers_are_eight_bytes_and_booleans_one() {

@@ -1,20 +1,21 @@
-//! What the operator allowed to be copied from requests and responses: headers and baggage, by name. Nothing else is:
-//! `authorization`, cookies and API keys appear only if they are named.
+//! Headers and baggage members that the operator named, as attributes. No others are copied: `authorization`, cookies and API
+//! keys appear only if they are named.
 
-use crate::propagation::{baggage, headers};
-use crate::span::Value;
-use crate::span::build::Call;
-use crate::span::limits::Collector;
-use crate::span::recipe::Captured;
+use super::exchange::Exchange;
+use super::limits::BoundedAttributes;
+use super::model::Value;
+use super::settings::CapturedHeader;
+use crate::http::headers;
+use crate::propagation::baggage;
 
-/// Values of one header.
+/// Most values of one header that are copied.
 const MAX_VALUES: usize = 16;
 
 /// Adds `http.request.header.<name>` and `http.response.header.<name>`, each a list, as the conventions want it.
-pub fn add_headers(all: &mut Collector, call: &Call<'_>) {
-    for Captured { side, header, keys } in &call.recipe.captured {
-        let values = headers::values(call.headers(*side), header.as_bytes()).take(MAX_VALUES);
-        let values: Vec<_> = values.map(|value| call.header_text(header, value)).collect();
+pub fn add_headers(all: &mut BoundedAttributes, exchange: &Exchange<'_>) {
+    for CapturedHeader { side, header, keys } in &exchange.settings.captured {
+        let values = headers::values(exchange.headers(*side), header.as_bytes()).take(MAX_VALUES);
+        let values: Vec<_> = values.map(|value| exchange.header_text(header, value)).collect();
         if values.is_empty() {
             continue;
         }
@@ -25,9 +26,9 @@ pub fn add_headers(all: &mut Collector, call: &Call<'_>) {
 }
 
 /// Adds the allow-listed members of the `baggage` header.
-pub fn add_baggage(all: &mut Collector, call: &Call<'_>) {
-    let wanted = &call.recipe.baggage;
-    for (key, value) in baggage::get_all(headers::values(&call.request, b"baggage"), wanted) {
-        all.set(format!("baggage.{key}"), call.text(value.as_bytes()));
+pub fn add_baggage(all: &mut BoundedAttributes, exchange: &Exchange<'_>) {
+    let wanted = &exchange.settings.baggage;
+    for (key, value) in baggage::get_all(headers::values(&exchange.request, b"baggage"), wanted) {
+        all.set(format!("baggage.{key}"), exchange.text(value.as_bytes()));
     }
 }

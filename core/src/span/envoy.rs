@@ -19,15 +19,13 @@
 //! the status, `error.type` and the details; `node_id` and `zone` are the resource's `envoy.node_id` and
 //! `cloud.availability_zone`. `component=proxy` says nothing that the scope's name does not.
 
-use crate::propagation::headers;
-use crate::span::Kind;
-use crate::span::attributes::{Once, path};
-use crate::span::build::Call;
-use crate::span::limits::Collector;
-use crate::span::status;
-
-/// Response flags after which Envoy may know why a connection failed: UH, LR, UR, UF, UC, URX.
-const CONNECTION_FLAGS: u64 = (1 << 1) | (1 << 3) | (1 << 4) | (1 << 5) | (1 << 6) | (1 << 15);
+use super::attributes::{Once, path};
+use super::exchange::Exchange;
+use super::limits::BoundedAttributes;
+use super::model::Kind;
+use super::status;
+use crate::http::headers;
+use crate::sampling::response_flags::ResponseFlags;
 
 /// Headers that are attributes of every span.
 const HEADERS: &[(&str, &str)] = &[
@@ -36,22 +34,22 @@ const HEADERS: &[(&str, &str)] = &[
     ("x-envoy-downstream-service-cluster", "envoy.downstream_cluster"),
 ];
 
-/// Adds them.
-pub fn add<'a>(all: &mut Collector, call: &Call<'a>, once: &mut Once<'a>) {
-    all.set_some("envoy.response_flags", status::short_flags(call.outcome.flags));
-    all.set_some("envoy.response_code_details", call.explanation.details.clone());
+/// Adds the attributes of the table above.
+pub fn add<'a>(all: &mut BoundedAttributes, exchange: &Exchange<'a>, once: &mut Once<'a>) {
+    all.set_some("envoy.response_flags", status::short_flags(exchange.outcome.flags));
+    all.set_some("envoy.response_code_details", exchange.explanation.details.clone());
     all.set_some("envoy.upstream_cluster", once.text(path::CLUSTER_NAME));
     all.set_some("envoy.upstream_address", once.text(path::UPSTREAM_ADDRESS));
-    if call.outcome.flags.0 & CONNECTION_FLAGS != 0 {
+    if exchange.outcome.flags.any(ResponseFlags::CONNECTION_FAILURE) {
         let reason = once.get(path::UPSTREAM_TRANSPORT_FAILURE_REASON).filter(|reason| !reason.is_empty());
-        all.set_some("envoy.upstream_transport_failure_reason", reason.map(|reason| call.text(reason)));
+        all.set_some("envoy.upstream_transport_failure_reason", reason.map(|reason| exchange.text(reason)));
     }
-    if call.kind == Kind::Server && call.outcome.attempts > 1 {
-        all.set("envoy.upstream_request_attempt_count", i64::from(call.outcome.attempts));
+    if exchange.kind == Kind::Server && exchange.outcome.attempts > 1 {
+        all.set("envoy.upstream_request_attempt_count", i64::from(exchange.outcome.attempts));
     }
     all.set_some("envoy.route_name", once.text(path::ROUTE_NAME));
     for (header, key) in HEADERS {
-        let value = headers::first(&call.request, header.as_bytes()).filter(|value| !value.is_empty());
-        all.set_some(*key, value.map(|value| call.text(value)));
+        let value = headers::first(&exchange.request, header.as_bytes()).filter(|value| !value.is_empty());
+        all.set_some(*key, value.map(|value| exchange.text(value)));
     }
 }

@@ -10,10 +10,10 @@
 //! | `istio.destination_service` | the cluster's name | CLIENT |
 //! | `istio.authorization.dry_run.{allow,deny}_policy.{name,result}` | metadata of the RBAC filter | SERVER, policies in dry run |
 
-use crate::span::Kind;
-use crate::span::attributes::{Once, path};
-use crate::span::build::Call;
-use crate::span::limits::Collector;
+use super::attributes::{Once, path};
+use super::exchange::Exchange;
+use super::limits::BoundedAttributes;
+use super::model::Kind;
 
 /// What Istio's tracing of waypoints shows of a peer: the tag's suffix and the field of its object.
 pub const FIELDS: [(&str, &str); 9] = [
@@ -36,7 +36,7 @@ const DRY_RUN: [(&str, &str); 4] = [
     ("istio.authorization.dry_run.deny_policy.result", "istio_dry_run_deny_shadow_engine_result"),
 ];
 
-/// One side of the call, as seen from this proxy.
+/// One side of the exchange, as seen from this proxy.
 struct Peer {
     tag: &'static str,
     object: &'static str,
@@ -58,9 +58,9 @@ const DESTINATION: Peer = Peer {
     namespace: path::UPSTREAM_PEER_NAMESPACE,
 };
 
-/// Adds them.
-pub fn add<'a>(all: &mut Collector, call: &Call<'a>, once: &mut Once<'a>) {
-    match call.kind {
+/// Adds the attributes of the table above.
+pub fn add<'a>(all: &mut BoundedAttributes, exchange: &Exchange<'a>, once: &mut Once<'a>) {
+    match exchange.kind {
         Kind::Server => all.set_some("istio.source_principal", once.text(path::CONNECTION_URI_SAN_PEER)),
         Kind::Client => {
             let service = once.text(path::CLUSTER_NAME).as_deref().and_then(service_of);
@@ -68,22 +68,22 @@ pub fn add<'a>(all: &mut Collector, call: &Call<'a>, once: &mut Once<'a>) {
             all.set_some("istio.destination_principal", once.text(path::UPSTREAM_URI_SAN_PEER));
         }
     }
-    if !call.identity.istio {
+    if !exchange.identity.istio {
         return;
     }
-    if call.identity.waypoint {
-        SOURCE.add_whole(all, call);
-        DESTINATION.add_whole(all, call);
+    if exchange.identity.waypoint {
+        SOURCE.add_whole(all, exchange);
+        DESTINATION.add_whole(all, exchange);
     } else {
-        match call.kind {
-            Kind::Server => SOURCE.add(all, call, once),
-            Kind::Client => DESTINATION.add(all, call, once),
+        match exchange.kind {
+            Kind::Server => SOURCE.add(all, exchange, once),
+            Kind::Client => DESTINATION.add(all, exchange, once),
         }
     }
-    if call.recipe.istio_tags {
-        call.identity.istio_tags.iter().for_each(|tag| all.set(tag.key.clone(), tag.value.clone()));
-        if call.kind == Kind::Server {
-            dry_run(all, call);
+    if exchange.settings.istio_tags {
+        exchange.identity.istio_tags.iter().for_each(|tag| all.set(tag.key.clone(), tag.value.clone()));
+        if exchange.kind == Kind::Server {
+            dry_run(all, exchange);
         }
     }
 }
@@ -92,11 +92,11 @@ pub fn add<'a>(all: &mut Collector, call: &Call<'a>, once: &mut Once<'a>) {
 
 impl Peer {
     /// Workload and namespace, under the name that all proxies know; else under the newer one, at the price of one read.
-    fn add<'a>(&self, all: &mut Collector, call: &Call<'a>, once: &mut Once<'a>) {
+    fn add<'a>(&self, all: &mut BoundedAttributes, exchange: &Exchange<'a>, once: &mut Once<'a>) {
         let (workload, namespace) = match once.text(self.workload) {
             Some(workload) => (Some(workload), once.text(self.namespace)),
-            None => match self.field(call, "workload") {
-                Some(workload) => (Some(workload), self.field(call, "namespace")),
+            None => match self.field(exchange, "workload") {
+                Some(workload) => (Some(workload), self.field(exchange, "namespace")),
                 None => return,
             },
         };
@@ -105,25 +105,25 @@ impl Peer {
     }
 
     /// All that Istio's own tracing of waypoints shows.
-    fn add_whole(&self, all: &mut Collector, call: &Call<'_>) {
+    fn add_whole(&self, all: &mut BoundedAttributes, exchange: &Exchange<'_>) {
         for (suffix, field) in FIELDS {
-            all.set_some(format!("{}_{suffix}", self.tag), self.field(call, field));
+            all.set_some(format!("{}_{suffix}", self.tag), self.field(exchange, field));
         }
     }
 
-    fn field(&self, call: &Call<'_>, field: &str) -> Option<String> {
+    fn field(&self, exchange: &Exchange<'_>, field: &str) -> Option<String> {
         let path = format!("filter_state\0{}\0{field}", self.object);
-        let value = call.attributes.get(path.as_bytes()).filter(|value| !value.is_empty())?;
-        Some(call.text(&value))
+        let value = exchange.attributes.get(path.as_bytes()).filter(|value| !value.is_empty())?;
+        Some(exchange.text(&value))
     }
 }
 
 /// One read tells whether a policy is in dry run: a map of texts.
-fn dry_run(all: &mut Collector, call: &Call<'_>) {
-    let Some(metadata) = call.attributes.get_map(path::RBAC_METADATA) else { return };
+fn dry_run(all: &mut BoundedAttributes, exchange: &Exchange<'_>) {
+    let Some(metadata) = exchange.attributes.get_map(path::RBAC_METADATA) else { return };
     for (tag, key) in DRY_RUN {
         let value = metadata.iter().find(|(name, _)| name == key.as_bytes());
-        all.set_some(tag, value.map(|(_, value)| call.text(value)));
+        all.set_some(tag, value.map(|(_, value)| exchange.text(value)));
     }
 }
 

@@ -1,48 +1,48 @@
-//! How large a span may become: attributes, length of a value, size of the whole; what does not fit is counted.
+//! The limits of a span: the number of attributes, the length of a value, the size of the span. What does not fit is counted.
 //!
 //! OpenTelemetry specification, "Attribute Limits": over the count, new keys are dropped and counted; over the length,
 //! text is cut on a character boundary (arrays: each element).
 
-use crate::span::{Attribute, Value};
+use super::model::{Attribute, Value};
 use std::borrow::Cow;
 
-/// Most bytes of keys and values of one span. 512 spans of a batch stay below the 4 MiB that gRPC receivers take by
-/// default in all but absurd cases, and one request cannot fill the queue.
+/// Most bytes of keys and values of one span. So the 512 spans of a batch stay below the 4 MiB that gRPC receivers accept by
+/// default in nearly all cases, and one request cannot fill the queue.
 pub const MAX_SPAN_BYTES: usize = 32 * 1024;
 
 /// The limits of one configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct AttributeLimits {
     /// Attributes of one span.
-    pub attributes: usize,
+    pub count: usize,
     /// Characters of one value.
     pub value_length: usize,
 }
 
-/// Attributes within the limits, with unique keys. What matters most must be added first.
+/// Attributes within the limits, with unique keys. The most important ones must be added first.
 #[derive(Debug)]
-pub struct Collector {
-    limits: Limits,
+pub struct BoundedAttributes {
+    limits: AttributeLimits,
     attributes: Vec<Attribute>,
     bytes: usize,
     dropped: u32,
 }
 
-// === impl Limits ===
+// === impl AttributeLimits ===
 
-impl Limits {
+impl AttributeLimits {
     /// Most bytes of one value: a character has at most four.
     pub fn value_bytes(&self) -> usize {
         self.value_length.saturating_mul(4).min(MAX_SPAN_BYTES)
     }
 }
 
-// === impl Collector ===
+// === impl BoundedAttributes ===
 
-impl Collector {
-    /// Empty.
-    pub fn new(limits: Limits) -> Self {
-        Self { limits, attributes: Vec::with_capacity(limits.attributes.min(40)), bytes: 0, dropped: 0 }
+impl BoundedAttributes {
+    /// An empty list.
+    pub fn new(limits: AttributeLimits) -> Self {
+        Self { limits, attributes: Vec::with_capacity(limits.count.min(40)), bytes: 0, dropped: 0 }
     }
 
     /// Adds an attribute, or replaces the value of one that has this key.
@@ -57,7 +57,7 @@ impl Collector {
         let known = self.attributes.iter_mut().find(|attribute| attribute.key == key);
         let freed = known.as_ref().map_or(0, |attribute| size(&attribute.key, &attribute.value));
         let bytes = self.bytes.saturating_sub(freed).saturating_add(size(&key, &value));
-        if bytes > MAX_SPAN_BYTES || (known.is_none() && length >= self.limits.attributes) {
+        if bytes > MAX_SPAN_BYTES || (known.is_none() && length >= self.limits.count) {
             self.dropped = self.dropped.saturating_add(1);
             return;
         }
@@ -86,13 +86,13 @@ fn shorten(value: &mut Value, limit: usize) {
     match value {
         Value::String(Cow::Owned(text)) => shorten_text(text, limit),
         Value::Strings(texts) => texts.iter_mut().for_each(|text| shorten_text(text, limit)),
-        // Static texts are our own words.
+        // Static texts are constants of this crate and short.
         Value::String(Cow::Borrowed(_)) | Value::Int(_) | Value::Bool(_) | Value::Double(_) => {}
     }
 }
 
 fn shorten_text(text: &mut String, limit: usize) {
-    // Bytes are at least as many as characters: the usual value is not scanned.
+    // A text has at least as many bytes as characters, so the characters of a usual value need not be counted.
     if text.len() > limit
         && let Some((end, _)) = text.char_indices().nth(limit)
     {
@@ -100,7 +100,7 @@ fn shorten_text(text: &mut String, limit: usize) {
     }
 }
 
-/// About what an attribute takes on the wire.
+/// The approximate size of an encoded attribute, in bytes.
 #[inline]
 fn size(key: &str, value: &Value) -> usize {
     let value = match value {
@@ -115,13 +115,13 @@ fn size(key: &str, value: &Value) -> usize {
 mod tests {
     use super::*;
 
-    fn collector(attributes: usize, value_length: usize) -> Collector {
-        Collector::new(Limits { attributes, value_length })
+    fn bounded(count: usize, value_length: usize) -> BoundedAttributes {
+        BoundedAttributes::new(AttributeLimits { count, value_length })
     }
 
     #[test]
     fn keys_are_unique_and_the_last_value_wins() {
-        let mut all = collector(8, 100);
+        let mut all = bounded(8, 100);
         all.set("a", 1);
         all.set("b", true);
         all.set("a".to_owned(), "new");
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn over_the_count_new_keys_are_dropped_and_counted_but_old_ones_still_change() {
-        let mut all = collector(2, 100);
+        let mut all = bounded(2, 100);
         for key in ["a", "b", "c", "d", "a"] {
             all.set(key, format!("{key}!"));
         }
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn long_values_are_cut_in_characters_and_arrays_by_element() {
-        let mut all = collector(8, 3);
+        let mut all = bounded(8, 3);
         all.set("text", "äöüß".to_owned());
         all.set("list", Value::Strings(vec!["abcd".to_owned(), "日本語文字".to_owned(), "x".to_owned()]));
         let (attributes, _) = all.finish();
@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn a_span_stays_below_its_total_size() {
-        let mut all = collector(128, 10_000);
+        let mut all = bounded(128, 10_000);
         for at in 0..10 {
             all.set(format!("key{at}"), "x".repeat(9_000));
         }

@@ -1,10 +1,12 @@
-//! What must not leave the proxy: secrets in query strings and URLs, bytes that are not text.
+//! Redaction: secrets in query strings and URLs are replaced, and bytes that are not text.
 //!
 //! Semantic conventions for HTTP spans, notes on `url.full` and `url.query`: the values of signature parameters are
 //! replaced by `REDACTED`, credentials are removed.
 
-/// Parameters of the semantic conventions' own list, then those that are never anything but a secret. Compared without
-/// regard to case and after percent-decoding.
+use crate::http::percent;
+
+/// The parameters that the semantic conventions list, then parameters whose values are always secrets. Names are compared
+/// after percent-decoding and without regard to case.
 const DEFAULT_PARAMETERS: &[&str] = &[
     "x-amz-signature",
     "x-amz-credential",
@@ -25,10 +27,10 @@ const DEFAULT_PARAMETERS: &[&str] = &[
 
 const REDACTED: &str = "REDACTED";
 
-/// Bytes that are looked at: cutting comes after redaction, for half a credential is still one.
+/// Most bytes that are read. A text is cut after redaction, because half of a secret is still a secret.
 const MAX_SCAN: usize = 8192;
 
-/// Which query parameters lose their values.
+/// The query parameters whose values are replaced.
 #[derive(Clone, Debug, Default)]
 pub struct Redaction {
     /// Lower-case.
@@ -38,7 +40,7 @@ pub struct Redaction {
 // === impl Redaction ===
 
 impl Redaction {
-    /// The default list and the operator's.
+    /// The default parameters and those that the operator adds.
     pub fn new(extra: &[String]) -> Self {
         Self { extra: extra.iter().map(|name| name.to_ascii_lowercase()).collect() }
     }
@@ -78,14 +80,14 @@ impl Redaction {
     }
 
     fn is_secret(&self, name: &str) -> bool {
-        let name = percent_decode(name.as_bytes());
+        let name = percent::decode(name.as_bytes());
         let name = String::from_utf8_lossy(&name).to_ascii_lowercase();
         let name = name.trim();
         DEFAULT_PARAMETERS.contains(&name) || self.extra.iter().any(|extra| extra == name)
     }
 }
 
-/// `https://user:secret@host` → `https://REDACTED:REDACTED@host`, wherever in the text.
+/// Replaces `https://user:secret@host` by `https://REDACTED:REDACTED@host` everywhere in the text.
 pub fn without_credentials(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -108,11 +110,11 @@ pub fn without_credentials(text: &str) -> String {
     out
 }
 
-/// Any bytes as text of at most `limit` bytes: cut on a character boundary, what is not UTF-8 and every control
-/// character replaced by U+FFFD.
+/// Any bytes as text of at most `limit` bytes, cut on a character boundary. Bytes that are not UTF-8 and control characters
+/// become U+FFFD.
 pub fn safe_text(bytes: &[u8], limit: usize) -> String {
     if bytes.len() <= limit && bytes.iter().fold(true, |plain, byte| plain & matches!(byte, 0x20..=0x7e)) {
-        // Most text: one pass that looks at no byte twice and leaves none early.
+        // Most texts are plain ASCII: one pass without an early exit, which compilers turn into fast code.
         return String::from_utf8(bytes.to_vec()).unwrap_or_default();
     }
     // A few bytes more than the limit, so that a character across it is seen whole and then cut off whole.
@@ -131,27 +133,6 @@ pub fn cut(text: &mut String, limit: usize) {
         let end = (0..=limit).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
         text.truncate(end);
     }
-}
-
-/// Resolves `%41`; what is not two hex digits after a percent sign stays.
-pub fn percent_decode(bytes: &[u8]) -> Vec<u8> {
-    let digit = |at: Option<&u8>| at.and_then(|byte| char::from(*byte).to_digit(16));
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut rest = bytes;
-    while let Some((first, tail)) = rest.split_first() {
-        let pair = digit(tail.first()).zip(digit(tail.get(1))).filter(|_| *first == b'%');
-        match pair.and_then(|(high, low)| u8::try_from((high << 4) | low).ok()) {
-            Some(byte) => {
-                out.push(byte);
-                rest = tail.get(2..).unwrap_or_default();
-            }
-            None => {
-                out.push(*first);
-                rest = tail;
-            }
-        }
-    }
-    out
 }
 
 #[cfg(test)]

@@ -2,20 +2,21 @@
 //!
 //! Whether a span is *kept* as an error is another question (`sampling::outcome`), with its own configuration.
 
-use crate::sampling::outcome::{Outcome, ResponseFlags};
-use crate::span::{Kind, Status};
+use crate::sampling::outcome::Outcome;
+use crate::sampling::response_flags::ResponseFlags;
+use crate::span::model::{Kind, Status};
 use std::borrow::Cow;
 
-/// Status and the class of the error, which belong together.
+/// The status of a span and the class of its error, which belong together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Verdict {
+pub struct ErrorStatus {
     /// Unset or error.
     pub status: Status,
     /// Of low cardinality: the status code, or Envoy's long name of the response flag.
     pub error_type: Option<Cow<'static, str>>,
 }
 
-/// What explains an error.
+/// Texts that may explain an error.
 #[derive(Clone, Debug, Default)]
 pub struct Explanation {
     /// `response.code_details`.
@@ -23,48 +24,6 @@ pub struct Explanation {
     /// `grpc-message`, decoded.
     pub grpc_message: Option<String>,
 }
-
-/// Envoy's long names of its response flags by bit (`%RESPONSE_FLAGS_LONG%` of the access log); the short ones are
-/// [`ResponseFlags::NAMES`].
-const LONG_NAMES: [&str; ResponseFlags::NAMES.len()] = [
-    "FailedLocalHealthCheck",
-    "NoHealthyUpstream",
-    "UpstreamRequestTimeout",
-    "LocalReset",
-    "UpstreamRemoteReset",
-    "UpstreamConnectionFailure",
-    "UpstreamConnectionTermination",
-    "UpstreamOverflow",
-    "NoRouteFound",
-    "DelayInjected",
-    "FaultInjected",
-    "RateLimited",
-    "UnauthorizedExternalService",
-    "RateLimitServiceError",
-    "DownstreamConnectionTermination",
-    "UpstreamRetryLimitExceeded",
-    "StreamIdleTimeout",
-    "InvalidEnvoyRequestHeaders",
-    "DownstreamProtocolError",
-    "UpstreamMaxStreamDurationReached",
-    "ResponseFromCacheFilter",
-    "NoFilterConfigFound",
-    "DurationTimeout",
-    "UpstreamProtocolError",
-    "NoClusterFound",
-    "OverloadManagerTerminated",
-    "DnsResolutionFailed",
-    "DropOverload",
-    "DownstreamRemoteReset",
-    "UnconditionalDropOverload",
-];
-
-/// The client went away.
-const CLIENT_GONE: u64 = ResponseFlags::CLIENT_GONE.0;
-
-/// Flags that are no failure by themselves: a delay, a rate limiter or authorizer that answered (the status says what),
-/// a cached response, and the client going away.
-const HARMLESS: u64 = CLIENT_GONE | (1 << 9) | (1 << 10) | (1 << 11) | (1 << 12) | (1 << 13) | (1 << 20);
 
 /// Names of the gRPC status codes 0 to 16.
 const GRPC_CODES: [&str; 17] = [
@@ -89,12 +48,17 @@ const GRPC_CODES: [&str; 17] = [
 
 /// The short names, separated by commas, as access logs show them; `None` if no flag is set.
 pub fn short_flags(flags: ResponseFlags) -> Option<String> {
-    joined(flags, &ResponseFlags::NAMES)
+    joined(flags.short_names())
 }
 
 /// The long names, separated by commas.
 pub fn long_flags(flags: ResponseFlags) -> Option<String> {
-    joined(flags, &LONG_NAMES)
+    joined(flags.long_names())
+}
+
+fn joined(names: impl Iterator<Item = &'static str>) -> Option<String> {
+    let names: Vec<_> = names.collect();
+    (!names.is_empty()).then(|| names.join(","))
 }
 
 /// The name of a gRPC status code; a number outside the specification is shown as one.
@@ -122,26 +86,26 @@ pub fn http_status(outcome: &Outcome) -> Option<u16> {
     outcome.http_status.filter(|status| *status >= 100)
 }
 
-/// Decides. `client_gone_is_error` is the operator's (`sampling.errors.clientDisconnect`).
-pub fn judge(kind: Kind, outcome: &Outcome, explanation: &Explanation, client_gone_is_error: bool) -> Verdict {
-    let verdict = if outcome.grpc { by_grpc(kind, outcome) } else { by_http(kind, outcome) };
-    let error_type = match verdict {
+/// The status of a span and the type of its error. `client_gone_is_error` is `sampling.errors.clientDisconnect`.
+pub fn classify(kind: Kind, outcome: &Outcome, explanation: &Explanation, client_gone_is_error: bool) -> ErrorStatus {
+    let found = if outcome.grpc { by_grpc(kind, outcome) } else { by_http(kind, outcome) };
+    let error_type = match found {
         Some(Ok(error_type)) => Some(error_type),
         Some(Err(())) => None,
         None => by_flags(outcome, client_gone_is_error),
     };
     match error_type {
         Some(error_type) => {
-            Verdict { status: Status::Error(message(outcome, explanation)), error_type: Some(error_type) }
+            ErrorStatus { status: Status::Error(message(outcome, explanation)), error_type: Some(error_type) }
         }
-        None => Verdict::default(),
+        None => ErrorStatus::default(),
     }
 }
 
-/// An error of this type, no error (`Err`), or not decided by the status (`None`).
+/// An error of this type, no error (`Err`), or `None`: the status does not decide.
 type ByStatus = Option<Result<Cow<'static, str>, ()>>;
 
-/// 5xx is an error; 4xx is the client's; everything below is none unless something else went wrong.
+/// 5xx is an error; 4xx is an error of a client span only; below 400 the flags decide.
 fn by_http(kind: Kind, outcome: &Outcome) -> ByStatus {
     match http_status(outcome)? {
         status @ 500.. => Some(Ok(status.to_string().into())),
@@ -151,7 +115,7 @@ fn by_http(kind: Kind, outcome: &Outcome) -> ByStatus {
     }
 }
 
-/// For a client all but OK is an error; for a server the six that are its own fault.
+/// For a client every code but OK is an error; for a server the six codes that say that the server failed.
 fn by_grpc(kind: Kind, outcome: &Outcome) -> ByStatus {
     let code = grpc_code(outcome)?;
     let error = match kind {
@@ -161,37 +125,32 @@ fn by_grpc(kind: Kind, outcome: &Outcome) -> ByStatus {
     Some(if error { Ok(grpc_code_name(code)) } else { Err(()) })
 }
 
-/// A reset or a timeout, also after a good status; no response at all, unless the client left before there was one.
+/// The error that the response flags name, such as a reset or a timeout, which may also follow a good status; or that there
+/// was no response, unless the client went away before there was one.
 fn by_flags(outcome: &Outcome, client_gone_is_error: bool) -> Option<Cow<'static, str>> {
     let flags = outcome.flags_that_count();
-    let (failure, client_gone) = (flags.0 & !HARMLESS, flags.0 & CLIENT_GONE);
-    if failure != 0 {
+    let failure = flags.without(ResponseFlags::HARMLESS);
+    if failure.0 != 0 {
         Some(first_name(failure).into())
-    } else if client_gone != 0 {
-        client_gone_is_error.then(|| first_name(client_gone).into())
+    } else if flags.any(ResponseFlags::CLIENT_GONE) {
+        client_gone_is_error.then(|| first_name(flags.only(ResponseFlags::CLIENT_GONE)).into())
     } else {
         http_status(outcome).is_none().then_some("no_response".into())
     }
 }
 
-/// What the status code does not say: the server's own words for gRPC; Envoy's code details if Envoy had a hand in it, or
-/// at least its flags (after the last retry the details are still those of an upstream's answer).
+/// What the status code does not say: `grpc-message` for gRPC; Envoy's code details if Envoy made or changed the answer, else
+/// its flags (after the last retry the details are still those of the upstream's answer).
 fn message(outcome: &Outcome, explanation: &Explanation) -> Cow<'static, str> {
     let words = explanation.grpc_message.as_ref().filter(|words| outcome.grpc && !words.is_empty());
     let details = || explanation.details.as_ref().filter(|details| *details != "via_upstream");
-    let flags = || long_flags(ResponseFlags(outcome.flags.0 & !HARMLESS));
+    let flags = || long_flags(outcome.flags.without(ResponseFlags::HARMLESS));
     words.or_else(details).cloned().or_else(flags).unwrap_or_default().into()
 }
 
-fn first_name(flags: u64) -> &'static str {
-    let at = usize::try_from(flags.trailing_zeros()).unwrap_or(usize::MAX);
-    LONG_NAMES.get(at).copied().unwrap_or("_OTHER")
-}
-
-fn joined(flags: ResponseFlags, names: &[&str]) -> Option<String> {
-    let set: Vec<_> =
-        names.iter().enumerate().filter(|(bit, _)| flags.0 >> bit & 1 == 1).map(|(_, name)| *name).collect();
-    (!set.is_empty()).then(|| set.join(","))
+/// The long name of the lowest flag. A flag that the table lacks is of a later Envoy.
+fn first_name(flags: ResponseFlags) -> &'static str {
+    flags.long_names().next().unwrap_or("_OTHER")
 }
 
 #[cfg(test)]
@@ -248,29 +207,29 @@ mod tests {
             let details = if envoys { "why" } else { "via_upstream" };
             let explanation =
                 Explanation { details: Some(details.to_owned()), grpc_message: Some("not gRPC".to_owned()) };
-            let verdict = judge(*kind, outcome, &explanation, false);
-            let expected = expected.map_or_else(Verdict::default, |(error_type, message)| Verdict {
+            let found = classify(*kind, outcome, &explanation, false);
+            let expected = expected.map_or_else(ErrorStatus::default, |(error_type, message)| ErrorStatus {
                 status: Status::Error(message.into()),
                 error_type: Some(error_type.into()),
             });
-            assert_eq!(verdict, expected, "{why}");
+            assert_eq!(found, expected, "{why}");
         }
     }
 
     #[test]
     fn the_client_going_away_is_an_error_if_the_operator_says_so() {
         let gone = Outcome { flags: ResponseFlags(DC), ..Outcome::default() };
-        let verdict = judge(Kind::Server, &gone, &Explanation::default(), true);
-        assert_eq!(verdict.error_type.as_deref(), Some("DownstreamConnectionTermination"));
+        let found = classify(Kind::Server, &gone, &Explanation::default(), true);
+        assert_eq!(found.error_type.as_deref(), Some("DownstreamConnectionTermination"));
     }
 
     #[test]
     fn grpc_codes_are_judged_by_kind() {
         for code in 0..=16 {
             let name = grpc_code_name(code);
-            let client = judge(Kind::Client, &grpc(Some(code), 200, 0), &Explanation::default(), false);
+            let client = classify(Kind::Client, &grpc(Some(code), 200, 0), &Explanation::default(), false);
             assert_eq!(client.error_type.as_deref(), (code != 0).then_some(&*name), "client {code}");
-            let server = judge(Kind::Server, &grpc(Some(code), 200, 0), &Explanation::default(), false);
+            let server = classify(Kind::Server, &grpc(Some(code), 200, 0), &Explanation::default(), false);
             let expected = [2, 4, 12, 13, 14, 15].contains(&code);
             assert_eq!(server.error_type.as_deref(), expected.then_some(&*name), "server {code}");
         }
@@ -282,22 +241,22 @@ mod tests {
         for (http, code) in [(200, None), (400, Some(13)), (404, Some(12)), (503, Some(14)), (500, Some(2))] {
             assert_eq!(grpc_code(&grpc(None, http, 0)), code, "{http}");
         }
-        let reset = judge(Kind::Server, &grpc(None, 200, UC), &Explanation::default(), false);
+        let reset = classify(Kind::Server, &grpc(None, 200, UC), &Explanation::default(), false);
         assert_eq!(reset.error_type.as_deref(), Some("UpstreamConnectionTermination"));
-        let cancelled = judge(Kind::Server, &grpc(None, 200, DC), &Explanation::default(), false);
-        assert_eq!(cancelled, Verdict::default());
+        let cancelled = classify(Kind::Server, &grpc(None, 200, DC), &Explanation::default(), false);
+        assert_eq!(cancelled, ErrorStatus::default());
     }
 
     #[test]
     fn a_grpc_error_speaks_with_the_servers_words() {
         let explanation =
             Explanation { details: Some("via_upstream".to_owned()), grpc_message: Some("no stock".to_owned()) };
-        let verdict = judge(Kind::Client, &grpc(Some(9), 200, 0), &explanation, false);
-        assert_eq!(verdict.status, Status::Error("no stock".into()));
+        let found = classify(Kind::Client, &grpc(Some(9), 200, 0), &explanation, false);
+        assert_eq!(found.status, Status::Error("no stock".into()));
         let silent = Explanation { grpc_message: None, ..explanation };
-        assert_eq!(judge(Kind::Client, &grpc(Some(9), 200, 0), &silent, false).status, Status::Error("".into()));
+        assert_eq!(classify(Kind::Client, &grpc(Some(9), 200, 0), &silent, false).status, Status::Error("".into()));
         assert_eq!(
-            judge(Kind::Client, &grpc(Some(14), 200, UF), &silent, false).status,
+            classify(Kind::Client, &grpc(Some(14), 200, UF), &silent, false).status,
             Status::Error("UpstreamConnectionFailure".into())
         );
     }
@@ -310,8 +269,8 @@ mod tests {
             (http(503, 1 << 15), "via_upstream", "UpstreamRetryLimitExceeded"),
             (http(503, 0), "via_upstream", ""),
         ] {
-            let verdict = judge(Kind::Client, &outcome, &explained(details), false);
-            assert_eq!(verdict.status, Status::Error(expected.into()), "{details}");
+            let found = classify(Kind::Client, &outcome, &explained(details), false);
+            assert_eq!(found.status, Status::Error(expected.into()), "{details}");
         }
     }
 

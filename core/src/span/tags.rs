@@ -21,10 +21,13 @@
 //! tag at all. Everything else is a problem of the configuration, see [`check_formatter`].
 
 use crate::config::{Config, CustomTag, Problem, member};
-use crate::span::attributes::{Once, boolean, int, path, split_port};
-use crate::span::build::{Call, Side};
-use crate::span::recipe::Environment;
-use crate::span::{Value, status};
+use crate::http::authority::split_port;
+use crate::span::attributes::{Once, boolean, int, path};
+use crate::span::environment::Environment;
+use crate::span::exchange::Exchange;
+use crate::span::model::Value;
+use crate::span::side::Side;
+use crate::span::status;
 use std::borrow::Cow;
 
 /// One tag, with everything resolved that does not depend on the request.
@@ -208,7 +211,7 @@ impl Tag {
     }
 
     /// The value for one request, or the default; `None` leaves the tag out.
-    pub fn value<'a>(&'a self, call: &Call<'a>, once: &mut Once<'a>) -> Option<Value> {
+    pub fn value<'a>(&'a self, call: &Exchange<'a>, once: &mut Once<'a>) -> Option<Value> {
         let found = match &self.source {
             Source::Fixed(text) => Some(text.clone().into()),
             Source::Header(side, name) => call.header(*side, name).map(Value::from),
@@ -219,7 +222,7 @@ impl Tag {
     }
 }
 
-fn format<'a>(pieces: &'a [Piece], call: &Call<'a>, once: &mut Once<'a>) -> Option<String> {
+fn format<'a>(pieces: &'a [Piece], call: &Exchange<'a>, once: &mut Once<'a>) -> Option<String> {
     if let [Piece::Operator(operand, limit)] = pieces {
         return operand.value(call, once).map(|value| first_chars(value, *limit));
     }
@@ -237,7 +240,7 @@ fn format<'a>(pieces: &'a [Piece], call: &Call<'a>, once: &mut Once<'a>) -> Opti
 }
 
 /// By type where the type is known, else text; bytes that are no text (a serialised message) are no value.
-fn property<'a>(path: &'a [u8], call: &Call<'a>, once: &mut Once<'a>) -> Option<Value> {
+fn property<'a>(path: &'a [u8], call: &Exchange<'a>, once: &mut Once<'a>) -> Option<Value> {
     let bytes = once.get(path)?;
     if NUMBERS.contains(&path) {
         return int(bytes).map(Value::Int);
@@ -248,7 +251,7 @@ fn property<'a>(path: &'a [u8], call: &Call<'a>, once: &mut Once<'a>) -> Option<
     std::str::from_utf8(bytes).ok().filter(|text| !text.is_empty())?;
     Some(match path {
         b"request\0path" | b"request\0url_path" | b"request\0referer" => call.url(bytes).into(),
-        b"request\0query" => call.recipe.redaction.query(bytes, call.recipe.limits.value_bytes()).into(),
+        b"request\0query" => call.settings.redaction.query(bytes, call.settings.limits.value_bytes()).into(),
         _ => call.text(bytes).into(),
     })
 }
@@ -281,7 +284,7 @@ fn first_chars(mut text: String, limit: Option<usize>) -> String {
 // === impl Operand ===
 
 impl Operand {
-    fn value<'a>(&'a self, call: &Call<'a>, once: &mut Once<'a>) -> Option<String> {
+    fn value<'a>(&'a self, call: &Exchange<'a>, once: &mut Once<'a>) -> Option<String> {
         match self {
             Self::Header(side, name, fallback) => {
                 call.header(*side, name).or_else(|| call.header(*side, fallback.as_deref()?))
@@ -299,7 +302,7 @@ impl Operand {
 // === impl Fact ===
 
 impl Fact {
-    fn value(self, call: &Call<'_>) -> Option<String> {
+    fn value(self, call: &Exchange<'_>) -> Option<String> {
         let outcome = call.outcome;
         match self {
             Self::ResponseCode => status::http_status(outcome).map(|code| code.to_string()),

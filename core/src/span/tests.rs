@@ -3,8 +3,11 @@
 use super::attributes::{Recorded, path};
 use super::*;
 use crate::config::Direction;
-use crate::propagation::headers::Header;
-use crate::sampling::outcome::{Outcome, ResponseFlags};
+use crate::context::Flags;
+use crate::http::headers::Header;
+use crate::id::{SpanId, TraceId};
+use crate::sampling::outcome::Outcome;
+use crate::sampling::response_flags::ResponseFlags;
 use proptest::prelude::*;
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -65,14 +68,14 @@ impl Case {
         self
     }
 
-    fn recipe(&self) -> Recipe {
+    fn builder(&self) -> SpanBuilder {
         // Not through `config::parse`: limits may be odder here than a configuration allows.
-        Recipe::new(&serde_json::from_str(self.config).expect("valid"), &self.environment)
+        SpanBuilder::new(&serde_json::from_str(self.config).expect("valid"), &self.environment)
     }
 
-    fn draft(&self) -> Draft {
+    fn original(&self) -> OriginalRequest {
         let headers: Vec<_> = self.recorded.request.iter().map(|(name, value)| Header::new(name, value)).collect();
-        Draft::new(self.direction, &headers)
+        OriginalRequest::new(self.direction, &headers)
     }
 
     fn span(&self) -> Span {
@@ -80,8 +83,13 @@ impl Case {
     }
 
     fn span_from(&self, attributes: &dyn Attributes) -> Span {
-        let recipe = self.recipe();
-        build(&recipe, &self.identity, &self.draft(), ids(), &self.outcome, attributes, (1_000, 7_001_000), "head")
+        self.span_between(1_000, 7_001_000, attributes)
+    }
+
+    fn span_between(&self, start_ns: u64, end_ns: u64, attributes: &dyn Attributes) -> Span {
+        let (original, outcome) = (&self.original(), &self.outcome);
+        let request = EndedRequest { original, ids: ids(), outcome, start_ns, end_ns, reason: "head" };
+        self.builder().build(&self.identity, request, attributes)
     }
 }
 
@@ -582,16 +590,7 @@ fn limits_hold_and_what_was_dropped_is_counted() {
 #[test]
 fn an_end_is_never_before_the_start() {
     let case = case(Direction::Inbound, GET);
-    let span = build(
-        &case.recipe(),
-        &case.identity,
-        &case.draft(),
-        ids(),
-        &case.outcome,
-        &case.recorded,
-        (5_000, 4_000),
-        "error",
-    );
+    let span = case.span_between(5_000, 4_000, &case.recorded);
     assert_eq!((span.start_ns, span.end_ns), (5_000, 5_000));
 }
 

@@ -6,11 +6,12 @@ use super::state::Stream;
 use crate::config::{Dialect, Direction, Trust};
 use crate::context::{Flags, SpanContext};
 use crate::export::{Counter, Stats};
-use crate::propagation::{TraceState, headers, traceparent};
+use crate::http::headers;
+use crate::propagation::{TraceState, traceparent};
 use crate::sampling::outcome::Outcome;
 use crate::sampling::{self, FinalDecision, HeadThreshold, Reason};
 use crate::span::attributes::{Attributes, path};
-use crate::span::{self, Ids, Link, Span};
+use crate::span::{Attribute, EndedRequest, Ids, Link, Span};
 
 /// A span that is kept, with what its sampling needs until it is exported.
 pub struct Finished {
@@ -44,11 +45,11 @@ impl Stream {
         let attributes = host.attributes();
         let (policy, sampling) = self.policy()?;
         if sampling.head.sampled.decision() == Some(true) {
-            attributes.expect_span(self.draft.kind());
+            attributes.expect_span(self.original.kind());
         }
         let outcome = self.outcome(policy, attributes);
         let failed = policy.errors.is_error(&outcome);
-        match self.draft.direction {
+        match self.original.direction {
             Direction::Outbound => self.leave_mark(&outcome, failed, host, stats),
             // No mark is looked for again: the response headers have left, so nobody can be told any more.
             Direction::Inbound | Direction::Gateway => {}
@@ -58,7 +59,7 @@ impl Stream {
         if !decision.keep {
             return None;
         }
-        attributes.expect_span(self.draft.kind());
+        attributes.expect_span(self.original.kind());
         let overwritten = self.is_overwritten(attributes);
         if overwritten {
             stats.count(Counter::PropagationOverwritten);
@@ -77,16 +78,23 @@ impl Stream {
     }
 
     fn span(&self, outcome: &Outcome, reason: Reason, host: &dyn StreamHost) -> Span {
-        let (recipe, identity) = (self.plan.recipe(), self.plan.identity());
-        let times = self.times(outcome, host);
-        span::build(recipe, identity, &self.draft, self.ids(), outcome, host.attributes(), times, reason.as_str())
+        let (start_ns, end_ns) = self.times(outcome, host);
+        let request = EndedRequest {
+            original: &self.original,
+            ids: self.ids(),
+            outcome,
+            start_ns,
+            end_ns,
+            reason: reason.as_str(),
+        };
+        self.plan.span_builder().build(self.plan.identity(), request, host.attributes())
     }
 
     fn ids(&self) -> Ids {
         let restarted = self.plan.config().propagation.trust == Trust::Restart;
         let link = |context: &SpanContext| Link {
             context: *context,
-            attributes: vec![span::Attribute::new("reason", if restarted { "restarted" } else { "conflict" })],
+            attributes: vec![Attribute::new("reason", if restarted { "restarted" } else { "conflict" })],
         };
         Ids {
             trace_id: self.trace_id,
@@ -111,7 +119,7 @@ impl Stream {
     /// Whether Envoy's own tracer is on as well: it replaces the headers that this filter wrote, and no span would link to
     /// ours. Envoy's Zipkin tracer writes `x-b3-*` only, also where this filter had not.
     fn is_overwritten(&self, attributes: &dyn Attributes) -> bool {
-        if !self.draft.seen {
+        if !self.original.seen {
             return false;
         }
         let headers = attributes.request_headers();

@@ -3,8 +3,9 @@
 use super::host::StreamHost;
 use super::response::number;
 use super::state::{ResponseHead, Stream};
-use crate::propagation::headers;
-use crate::sampling::outcome::{Outcome, ResponseFlags};
+use crate::http::headers;
+use crate::sampling::outcome::Outcome;
+use crate::sampling::response_flags::ResponseFlags;
 use crate::sampling::rules::Policy;
 use crate::span::attributes::{Attributes, path, uint};
 
@@ -19,7 +20,7 @@ impl Stream {
             None => 0,
         };
         let ResponseHead { status: http_status, grpc_status, .. } = self.response;
-        Outcome { http_status, grpc_status, grpc: self.draft.grpc, duration_ns, ..Outcome::default() }
+        Outcome { http_status, grpc_status, grpc: self.original.grpc, duration_ns, ..Outcome::default() }
     }
 
     /// When the stream has ended.
@@ -31,14 +32,14 @@ impl Stream {
                 code.filter(|code| *code >= 100)
             }
         };
-        let grpc_status = match self.draft.grpc && !self.response.complete {
+        let grpc_status = match self.original.grpc && !self.response.complete {
             true => self.response.grpc_status.or_else(|| trailing_grpc_status(attributes)),
             false => self.response.grpc_status,
         };
         Outcome {
             http_status,
             grpc_status,
-            grpc: self.draft.grpc,
+            grpc: self.original.grpc,
             flags: ResponseFlags(attribute(attributes, path::RESPONSE_FLAGS).unwrap_or_default()),
             duration_ns: if policy.slow.is_some() { duration_ns(attributes) } else { 0 },
             attempts: self.response.attempts,

@@ -4,14 +4,14 @@ use crate::config::{Config, Direction};
 use crate::sampling::Cap;
 use crate::sampling::rules::{Policy, Sampler, Workload};
 use crate::sampling::threshold::Threshold;
-use crate::span::{Environment, Identity, Recipe};
+use crate::span::{Environment, Identity, SpanBuilder};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Everything that does not depend on a request.
 pub struct Plan {
     config: Config,
     identity: Identity,
-    recipe: Recipe,
+    span_builder: SpanBuilder,
     sampler: Sampler,
     last_tau: Vec<LastTau>,
 }
@@ -40,9 +40,9 @@ impl Plan {
         let workload = &identity.workload;
         let workload = Workload { namespace: &workload.namespace, name: &workload.name, labels: &workload.labels };
         let sampler = Sampler::new(&config.sampling, &workload);
-        let recipe = Recipe::new(&config, environment);
+        let span_builder = SpanBuilder::new(&config, environment);
         let last_tau = sampler.policies().map(|_| LastTau::none()).collect();
-        Self { config, identity, recipe, sampler, last_tau }
+        Self { config, identity, span_builder, sampler, last_tau }
     }
 
     /// The configuration it was made from.
@@ -56,8 +56,8 @@ impl Plan {
     }
 
     /// What spans are made by.
-    pub(super) fn recipe(&self) -> &Recipe {
-        &self.recipe
+    pub(super) fn span_builder(&self) -> &SpanBuilder {
+        &self.span_builder
     }
 
     /// The sampling policies that can apply to this workload.

@@ -4,12 +4,13 @@ use super::plan::Plan;
 use super::state::{Recording, ResponseHead, Sampling, Stream, WholePath, parent_state};
 use crate::config::{Direction, Trust};
 use crate::export::{Counter, Stats, is_telemetry};
+use crate::http::authority;
+use crate::http::headers::{self, Header, HeaderEdit};
 use crate::id::{Entropy, SpanId, TraceId};
-use crate::propagation::headers::{self, Header, HeaderEdit};
-use crate::propagation::{Incoming, Scan, TraceState, edits, extract};
+use crate::propagation::{Incoming, TraceHeaders, TraceState, edits, extract};
 use crate::sampling;
 use crate::sampling::rules::{Facts, Policy};
-use crate::span::Draft;
+use crate::span::OriginalRequest;
 use std::sync::Arc;
 
 // === impl Stream ===
@@ -23,9 +24,9 @@ impl Stream {
         entropy: &mut dyn Entropy,
         stats: &mut Stats,
     ) -> (Self, Vec<HeaderEdit>) {
-        let scan = Scan::new(headers);
+        let scan = TraceHeaders::new(headers);
         let incoming = extract(&scan, &plan.config().propagation);
-        let stream = Self::decide(plan, Draft::new(direction, headers), headers, incoming, entropy, stats);
+        let stream = Self::decide(plan, OriginalRequest::new(direction, headers), headers, incoming, entropy, stats);
         let edits = edits(&scan, &stream.incoming, &stream.outgoing(), &plan.config().propagation);
         (stream, edits)
     }
@@ -38,22 +39,22 @@ impl Stream {
         entropy: &mut dyn Entropy,
         stats: &mut Stats,
     ) -> Self {
-        let incoming = extract(&Scan::new(headers), &plan.config().propagation);
-        Self::decide(plan, Draft::at_end(direction, headers), headers, incoming, entropy, stats)
+        let incoming = extract(&TraceHeaders::new(headers), &plan.config().propagation);
+        Self::decide(plan, OriginalRequest::at_end(direction, headers), headers, incoming, entropy, stats)
     }
 
     fn decide(
         plan: &Arc<Plan>,
-        draft: Draft,
+        original: OriginalRequest,
         headers: &[Header<'_>],
         incoming: Incoming,
         entropy: &mut dyn Entropy,
         stats: &mut Stats,
     ) -> Self {
-        count(plan, draft.direction, &incoming, stats);
-        let (number, policy) = plan.sampler().policy_of(|| facts(&draft, headers));
-        let telemetry = carries_telemetry(&draft, headers);
-        let mut stream = Self::passing_on(plan, draft, incoming, entropy);
+        count(plan, original.direction, &incoming, stats);
+        let (number, policy) = plan.sampler().policy_of(|| facts(&original, headers));
+        let telemetry = carries_telemetry(&original, headers);
+        let mut stream = Self::passing_on(plan, original, incoming, entropy);
         if telemetry {
             stream.silence(entropy);
         } else if !policy.drop {
@@ -66,7 +67,7 @@ impl Stream {
     }
 
     /// Passes the caller's context on as it came. Without a caller it is a new one, which is not sampled.
-    fn passing_on(plan: &Arc<Plan>, draft: Draft, incoming: Incoming, entropy: &mut dyn Entropy) -> Self {
+    fn passing_on(plan: &Arc<Plan>, original: OriginalRequest, incoming: Incoming, entropy: &mut dyn Entropy) -> Self {
         let extracted = incoming.extracted.as_ref();
         Self {
             plan: Arc::clone(plan),
@@ -76,7 +77,7 @@ impl Stream {
             trace_state: extracted.map_or_else(TraceState::empty, |found| found.trace_state.clone()),
             recording: Recording::Off,
             response: ResponseHead::default(),
-            draft,
+            original,
             incoming,
         }
     }
@@ -114,23 +115,21 @@ fn count(plan: &Plan, direction: Direction, incoming: &Incoming, stats: &mut Sta
     }
 }
 
-fn facts<'a>(draft: &'a Draft, headers: &'a [Header<'a>]) -> Facts<'a> {
-    let host = draft.authority();
-    Facts { direction: draft.direction, host: without_port(host), method: draft.method(), path: draft.path(), headers }
-}
-
-fn without_port(host: &[u8]) -> &[u8] {
-    let end = host.iter().rposition(|byte| *byte == b':').filter(|colon| {
-        // The colons in `[::1]` do not begin a port.
-        host.get(*colon..).is_some_and(|port| !port.contains(&b']'))
-    });
-    end.and_then(|end| host.get(..end)).unwrap_or(host)
+fn facts<'a>(original: &'a OriginalRequest, headers: &'a [Header<'a>]) -> Facts<'a> {
+    let host = original.authority();
+    Facts {
+        direction: original.direction,
+        host: authority::without_port(host),
+        method: original.method(),
+        path: original.path(),
+        headers,
+    }
 }
 
 /// Whether the request carries telemetry, which must not be traced: its spans would be telemetry again.
-fn carries_telemetry(draft: &Draft, headers: &[Header<'_>]) -> bool {
-    draft.method() == b"POST" && {
+fn carries_telemetry(original: &OriginalRequest, headers: &[Header<'_>]) -> bool {
+    original.method() == b"POST" && {
         let value = |name: &[u8]| headers::first(headers, name).unwrap_or_default();
-        is_telemetry(draft.path(), value(b"content-type"), value(b"user-agent"))
+        is_telemetry(original.path(), value(b"content-type"), value(b"user-agent"))
     }
 }

@@ -4,7 +4,7 @@ use super::host::StreamHost;
 use super::state::{ResponseHead, Stream};
 use crate::config::Direction;
 use crate::export::Stats;
-use crate::propagation::headers::{self, Header, HeaderEdit};
+use crate::http::headers::{self, Header, HeaderEdit};
 use std::str::FromStr;
 
 impl Stream {
@@ -20,11 +20,11 @@ impl Stream {
             seen: true,
             complete: end_of_stream,
             status: headers::first(headers, b":status").and_then(number),
-            grpc_status: headers::first(headers, b"grpc-status").filter(|_| self.draft.grpc).and_then(number),
+            grpc_status: headers::first(headers, b"grpc-status").filter(|_| self.original.grpc).and_then(number),
             attempts: 0,
         };
         let mut edits = Vec::new();
-        match self.draft.direction {
+        match self.original.direction {
             Direction::Inbound => {
                 self.find_mark(host, stats);
                 edits.extend(self.signal_to_caller(host, stats));
@@ -49,7 +49,7 @@ impl Stream {
     /// own calls.
     fn trace_id_header(&self) -> Option<HeaderEdit> {
         let name = self.plan.config().propagation.trace_id_response_header.as_ref()?;
-        let to_caller = self.draft.direction != Direction::Outbound;
+        let to_caller = self.original.direction != Direction::Outbound;
         to_caller.then(|| HeaderEdit::Set(name.clone().into(), self.trace_id.hex().to_vec()))
     }
 }

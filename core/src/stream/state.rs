@@ -7,13 +7,13 @@ use crate::propagation::{Incoming, Outgoing, TraceState};
 use crate::sampling::late_keep::Kept;
 use crate::sampling::rules::Policy;
 use crate::sampling::{Head, ParentState};
-use crate::span::Draft;
+use crate::span::OriginalRequest;
 use std::sync::Arc;
 
 /// One request, from its headers to its end.
 pub struct Stream {
     pub(super) plan: Arc<Plan>,
-    pub(super) draft: Draft,
+    pub(super) original: OriginalRequest,
     pub(super) incoming: Incoming,
     pub(super) trace_id: TraceId,
     pub(super) span_id: SpanId,

@@ -8,7 +8,7 @@ use super::outcome::attribute;
 use super::state::Stream;
 use crate::context::Sampled;
 use crate::export::{Counter, Stats};
-use crate::propagation::headers::{Header, HeaderEdit};
+use crate::http::headers::{Header, HeaderEdit};
 use crate::sampling;
 use crate::sampling::late_keep::{self, Kept, Mark, Signal};
 use crate::sampling::outcome::Outcome;

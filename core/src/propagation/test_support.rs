@@ -1,8 +1,9 @@
 //! Words that the tests of this room share: a trace and a span, headers as text, readings as text.
 
-use super::{Extracted, Header, HeaderEdit, Reading};
+use super::model::{Extracted, Reading};
 use crate::config::{Dialect, Propagation, Trust};
 use crate::context::{Flags, SpanContext};
+use crate::http::headers::{Header, HeaderEdit};
 use crate::id::{SpanId, TraceId};
 
 /// The trace that the tests speak of.

@@ -1,8 +1,11 @@
-//! Header pairs as bytes, repeated names, and the edits that a decision turns into.
+//! Headers as bytes: a name and a value, the values of a name that repeats, and edits to a header map.
+//!
+//! Field names and values are those of RFC 9110 sections 5.1 to 5.5. Names are in lower case, because Envoy lower-cases all
+//! names; values may hold any bytes.
 
 use std::borrow::Cow;
 
-/// One header as it came: the name in lower case (Envoy lower-cases all names), the value as raw bytes.
+/// One header line as it was received: the name in lower case, the value as raw bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header<'a> {
     /// Lower-case name.
@@ -11,26 +14,28 @@ pub struct Header<'a> {
     pub value: &'a [u8],
 }
 
-/// One change to a header map. Values are our own output or re-validated input: never CR, LF or NUL.
+/// One change to a header map. A value is made by sidespan or was validated: it never holds CR, LF or NUL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HeaderEdit {
     /// Replaces every value of this name by one, or adds it.
     Set(Cow<'static, str>, Vec<u8>),
-    /// Adds one more value of this name; those that are there stay as they are.
+    /// Adds one more value of this name; the values that are there stay as they are.
     Add(Cow<'static, str>, Vec<u8>),
     /// Removes every value of this name.
     Remove(Cow<'static, str>),
 }
 
+// === impl Header, HeaderEdit ===
+
 impl<'a> Header<'a> {
-    /// From any two things that are bytes.
+    /// A header of a name (in lower case) and a value.
     pub fn new(name: &'a (impl AsRef<[u8]> + ?Sized), value: &'a (impl AsRef<[u8]> + ?Sized)) -> Self {
         Self { name: name.as_ref(), value: value.as_ref() }
     }
 }
 
 impl HeaderEdit {
-    /// The header that changes.
+    /// The name of the header that changes.
     pub fn name(&self) -> &str {
         match self {
             Self::Set(name, _) | Self::Add(name, _) | Self::Remove(name) => name,

@@ -1,29 +1,30 @@
-//! What must be remembered from the request headers until the request ends.
+//! The parts of a request that are copied when it comes in and kept until it ends.
 //!
-//! A route may rewrite path and host, and the header map of `on_log` then shows the rewritten ones; so what `url.*` and
-//! `server.*` are made of is copied when the request comes in: one allocation of bounded size.
+//! A route may rewrite path and host, and the headers at the end of the request are then the rewritten ones. So the values of
+//! `url.*` and `server.*` are copied early, in one allocation of bounded size.
 
+use super::model::Kind;
 use crate::config::Direction;
-use crate::propagation::headers::{self, Header};
-use crate::span::Kind;
+use crate::http::authority::without_userinfo;
+use crate::http::headers::{self, Header};
 
-/// Longest `:path` that is remembered, in bytes, query included.
+/// Longest `:path` that is copied, in bytes, with its query.
 pub const MAX_PATH: usize = 4096;
-/// Longest `:authority` that is remembered (a DNS name has at most 253 bytes).
+/// Longest `:authority` that is copied, in bytes (a DNS name has at most 253).
 pub const MAX_AUTHORITY: usize = 264;
-/// Longest method that is remembered: longer ones are `_OTHER` anyway.
+/// Longest method that is copied, in bytes: a longer one is recorded as `_OTHER`.
 pub const MAX_METHOD: usize = 32;
 
-/// A bounded copy of what identifies a request.
+/// A copy of method, authority and path, of bounded size.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Draft {
-    /// Which side of the workload.
+pub struct OriginalRequest {
+    /// The side of the workload on which the request was seen.
     pub direction: Direction,
-    /// `content-type: application/grpc…`.
+    /// The content type is `application/grpc` or a subtype of it.
     pub grpc: bool,
-    /// The scheme that the client used, as far as known.
+    /// The client used `https`, as far as known.
     pub https: bool,
-    /// Whether the request was seen when it came in; if not, nothing was propagated.
+    /// The filter saw the request when it came in. If not, nothing was propagated.
     pub seen: bool,
     /// Method, authority and path, one after the other.
     text: Box<[u8]>,
@@ -31,10 +32,10 @@ pub struct Draft {
     authority_end: u16,
 }
 
-// === impl Draft ===
+// === impl OriginalRequest ===
 
-impl Draft {
-    /// From the headers of `on_request_headers`.
+impl OriginalRequest {
+    /// Copies from the headers of a request that comes in.
     pub fn new(direction: Direction, headers: &[Header<'_>]) -> Self {
         let method = cut(headers::first(headers, b":method").unwrap_or_default(), MAX_METHOD);
         let authority = headers::first(headers, b":authority").or_else(|| headers::first(headers, b"host"));
@@ -54,23 +55,24 @@ impl Draft {
         }
     }
 
-    /// From the headers of `on_log`, for a request that was rejected before it reached this filter.
+    /// Copies from the headers at the end of a request that was rejected before it reached this filter.
     pub fn at_end(direction: Direction, headers: &[Header<'_>]) -> Self {
         Self { seen: false, ..Self::new(direction, headers) }
     }
 
-    /// Case-sensitive; empty if there was none.
+    /// The method, which is case-sensitive; empty if there was none.
     pub fn method(&self) -> &[u8] {
         self.text.get(..usize::from(self.method_end)).unwrap_or_default()
     }
 
-    /// Host and perhaps port, without credentials.
+    /// Host and port (if there is one), without credentials.
     pub fn authority(&self) -> &[u8] {
-        let all = self.text.get(usize::from(self.method_end)..usize::from(self.authority_end)).unwrap_or_default();
-        all.rsplit(|byte| *byte == b'@').next().unwrap_or_default()
+        without_userinfo(
+            self.text.get(usize::from(self.method_end)..usize::from(self.authority_end)).unwrap_or_default(),
+        )
     }
 
-    /// Path with its query, as it came.
+    /// Path and query, as they came.
     pub fn target(&self) -> &[u8] {
         self.text.get(usize::from(self.authority_end)..).unwrap_or_default()
     }
@@ -90,7 +92,7 @@ impl Draft {
         if self.https { "https" } else { "http" }
     }
 
-    /// Which side of the call the span shows: a gateway serves.
+    /// The kind of the span. A gateway is a server to its clients.
     pub fn kind(&self) -> Kind {
         match self.direction {
             Direction::Inbound | Direction::Gateway => Kind::Server,
@@ -117,13 +119,13 @@ fn is_grpc(content_type: &[u8]) -> bool {
     matches!(rest.first(), None | Some(b'+' | b';'))
 }
 
-/// A server's view is what the client asked for (`x-forwarded-proto`); a client's is its own.
+/// For a server the scheme that the first client used (`x-forwarded-proto`); for a client the scheme of its own request.
 fn scheme<'a>(direction: Direction, headers: &[Header<'a>]) -> Option<&'a [u8]> {
     let forwarded = headers::first(headers, b"x-forwarded-proto").filter(|_| direction != Direction::Outbound);
     forwarded.or_else(|| headers::first(headers, b":scheme"))
 }
 
-/// RFC 9112 section 3.2.2: `http://user:secret@host/path` → `/path`.
+/// The path of a target in absolute form (RFC 9112 section 3.2.2): of `http://user:secret@host/path` it is `/path`.
 fn origin_form(path: &[u8]) -> &[u8] {
     if path.first().is_none_or(|byte| *byte == b'/' || *byte == b'*') {
         return path;
@@ -137,9 +139,9 @@ fn origin_form(path: &[u8]) -> &[u8] {
 mod tests {
     use super::*;
 
-    fn draft(direction: Direction, pairs: &[(&str, &str)]) -> Draft {
+    fn request(direction: Direction, pairs: &[(&str, &str)]) -> OriginalRequest {
         let headers: Vec<_> = pairs.iter().map(|(name, value)| Header::new(*name, *value)).collect();
-        Draft::new(direction, &headers)
+        OriginalRequest::new(direction, &headers)
     }
 
     #[test]
@@ -155,28 +157,28 @@ mod tests {
             ("http://user:secret@host", "/", None),
         ];
         for (target, path, query) in table {
-            let draft =
-                draft(Direction::Inbound, &[(":method", "GET"), (":path", target), (":authority", "u:p@shop:80")]);
-            assert_eq!(draft.method(), b"GET");
-            assert_eq!(draft.authority(), b"shop:80");
-            assert_eq!((draft.path(), draft.query()), (path.as_bytes(), query.map(str::as_bytes)), "{target}");
+            let request =
+                request(Direction::Inbound, &[(":method", "GET"), (":path", target), (":authority", "u:p@shop:80")]);
+            assert_eq!(request.method(), b"GET");
+            assert_eq!(request.authority(), b"shop:80");
+            assert_eq!((request.path(), request.query()), (path.as_bytes(), query.map(str::as_bytes)), "{target}");
         }
     }
 
     #[test]
     fn a_server_takes_the_scheme_of_the_client_and_a_client_its_own() {
         let pairs = [(":scheme", "http"), ("x-forwarded-proto", "https")];
-        assert_eq!(draft(Direction::Inbound, &pairs).scheme(), "https");
-        assert_eq!(draft(Direction::Gateway, &pairs).scheme(), "https");
-        assert_eq!(draft(Direction::Outbound, &pairs).scheme(), "http");
+        assert_eq!(request(Direction::Inbound, &pairs).scheme(), "https");
+        assert_eq!(request(Direction::Gateway, &pairs).scheme(), "https");
+        assert_eq!(request(Direction::Outbound, &pairs).scheme(), "http");
     }
 
     #[test]
     fn copies_are_bounded() {
         let long = "x".repeat(60_000);
-        let draft = draft(Direction::Inbound, &[(":method", &long), (":path", &long), (":authority", &long)]);
-        assert_eq!(draft.text.len(), MAX_METHOD + MAX_AUTHORITY + MAX_PATH);
-        assert_eq!(draft.target().len(), MAX_PATH);
+        let request = request(Direction::Inbound, &[(":method", &long), (":path", &long), (":authority", &long)]);
+        assert_eq!(request.text.len(), MAX_METHOD + MAX_AUTHORITY + MAX_PATH);
+        assert_eq!(request.target().len(), MAX_PATH);
     }
 
     #[test]
@@ -188,7 +190,7 @@ mod tests {
             ("application/grpc-web", false),
             ("application/json", false),
         ] {
-            assert_eq!(draft(Direction::Inbound, &[("content-type", value)]).grpc, expected, "{value}");
+            assert_eq!(request(Direction::Inbound, &[("content-type", value)]).grpc, expected, "{value}");
         }
     }
 }

@@ -1,54 +1,66 @@
-//! Several formats, one request: which context is continued, what the others add, what becomes a link.
+//! Which trace a request belongs to: which context is continued, what the other formats add to it, and what becomes a link.
 
-use super::format::order;
-use super::scan::Scan;
-use super::{Extracted, Format, Incoming, Reading};
+use super::format::{Format, order, rewritable};
+use super::model::{Extracted, Incoming, Reading};
+use super::trace_headers::TraceHeaders;
 use super::{b3_multi, b3_single, datadog, gcp, jaeger, ottrace, traceparent, xray};
-use crate::config::{Dialect, Propagation};
+use crate::config::{Dialect, Propagation, Trust};
 use crate::context::{Sampled, SpanContext};
-use crate::id::TraceId;
 
-/// Equal, or equal in the lower 64 bits where one of them has no more.
-pub fn same_trace(one: TraceId, other: TraceId) -> bool {
-    one == other || (one.low64() == other.low64() && (one.high64() == 0 || other.high64() == 0))
+/// Reads the context of a request. Without any trace header nothing is allocated.
+pub fn extract(headers: &TraceHeaders<'_, '_>, config: &Propagation) -> Incoming {
+    let present = headers.formats().intersection(rewritable(config));
+    if present.is_empty() || config.trust == Trust::Ignore {
+        return Incoming { present, ..Incoming::default() };
+    }
+    let mut incoming = read_all(headers, config);
+    incoming.present = present;
+    if config.trust == Trust::Restart {
+        let distrusted = incoming.extracted.take().and_then(|winner| winner.context());
+        incoming.links.splice(0..0, distrusted);
+        incoming.instruction = None;
+    }
+    incoming
 }
 
-/// Everything but `present` and trust.
-pub(super) fn read_all(scan: &Scan<'_, '_>, config: &Propagation) -> Incoming {
+/// Reads all configured formats in order. `present` and trust are left to the caller.
+fn read_all(headers: &TraceHeaders<'_, '_>, config: &Propagation) -> Incoming {
     let mut incoming = Incoming::default();
     let mut with_trace_state = false;
-    for format in order(config).filter(|format| scan.formats().contains(*format)) {
-        match read(format, scan, config) {
-            Some(Reading::Context(context)) => with_trace_state |= incoming.meet(context),
+    for format in order(config).filter(|format| headers.formats().contains(*format)) {
+        match read(format, headers, config) {
+            Some(Reading::Context(context)) => with_trace_state |= incoming.add(context),
             Some(Reading::State(state)) => incoming.instruction = incoming.instruction.or(Some(state)),
-            // Google's is passed over on purpose where `traceparent` speaks.
+            // Google's header is skipped on purpose where there is a valid `traceparent`.
             None => incoming.invalid |= format != Format::Gcp,
         }
     }
     if let Some(winner) = &mut incoming.extracted {
-        // A state without ids speaks of this very request: debug is honoured, the rest is the winner's to say.
+        // A decision without ids is about this very request: debug is honoured; else the decision beside the ids counts.
         if incoming.instruction.take() == Some(Sampled::Debug) {
             winner.sampled = Sampled::Debug;
         }
         if with_trace_state {
-            winner.trace_state = scan.trace_state();
+            winner.trace_state = headers.trace_state();
         }
     }
     incoming
 }
 
-fn read(format: Format, scan: &Scan<'_, '_>, config: &Propagation) -> Option<Reading> {
+fn read(format: Format, headers: &TraceHeaders<'_, '_>, config: &Propagation) -> Option<Reading> {
     match format {
-        Format::TraceContext => traceparent::extract(scan),
-        Format::B3Single => return b3_single::extract(scan),
-        Format::B3Multi => return b3_multi::extract(scan),
-        Format::Jaeger => jaeger::extract(scan),
-        Format::Datadog => datadog::extract(scan),
-        Format::XRay => xray::extract(scan),
-        // "One-way": read only where `traceparent` does not speak.
-        Format::Gcp if config.extract.contains(&Dialect::TraceContext) && traceparent::extract(scan).is_some() => None,
-        Format::Gcp => gcp::extract(scan),
-        Format::OtTrace => ottrace::extract(scan),
+        Format::TraceContext => traceparent::extract(headers),
+        Format::B3Single => return b3_single::extract(headers),
+        Format::B3Multi => return b3_multi::extract(headers),
+        Format::Jaeger => jaeger::extract(headers),
+        Format::Datadog => datadog::extract(headers),
+        Format::XRay => xray::extract(headers),
+        // "One-way": read only where there is no valid `traceparent`.
+        Format::Gcp if config.extract.contains(&Dialect::TraceContext) && traceparent::extract(headers).is_some() => {
+            None
+        }
+        Format::Gcp => gcp::extract(headers),
+        Format::OtTrace => ottrace::extract(headers),
     }
     .map(Reading::Context)
 }
@@ -56,12 +68,12 @@ fn read(format: Format, scan: &Scan<'_, '_>, config: &Propagation) -> Option<Rea
 // === impl Incoming ===
 
 impl Incoming {
-    /// Takes in the next context in order; true if it is W3C's and of the winner's trace.
-    fn meet(&mut self, context: Extracted) -> bool {
+    /// Adds the next context in order. True if it is W3C's and belongs to the trace that is continued.
+    fn add(&mut self, context: Extracted) -> bool {
         let w3c = context.format == Format::TraceContext;
         match &mut self.extracted {
             None => self.extracted = Some(context),
-            Some(winner) if same_trace(winner.trace_id, context.trace_id) => winner.merge(&context),
+            Some(winner) if winner.trace_id.is_same_trace(context.trace_id) => winner.merge(&context),
             Some(_) => {
                 self.link(context.context());
                 return false;
@@ -70,10 +82,10 @@ impl Incoming {
         w3c
     }
 
-    /// One link for one span, however many formats name it.
+    /// Adds a link, unless there is one to this span: several formats may name the same one.
     fn link(&mut self, context: Option<SpanContext>) {
         let known = |new: &SpanContext| {
-            self.links.iter().any(|old| old.span_id == new.span_id && same_trace(old.trace_id, new.trace_id))
+            self.links.iter().any(|old| old.span_id == new.span_id && old.trace_id.is_same_trace(new.trace_id))
         };
         let new = context.filter(|new| !known(new));
         self.links.extend(new);
@@ -83,7 +95,7 @@ impl Incoming {
 // === impl Extracted ===
 
 impl Extracted {
-    /// Adds what another format says of the same trace.
+    /// Adds what another format says about the same trace.
     fn merge(&mut self, other: &Self) {
         if other.format == Format::TraceContext {
             (self.trace_id, self.span_id, self.random) = (other.trace_id, other.span_id, other.random);
@@ -100,15 +112,13 @@ impl Extracted {
 
 #[cfg(test)]
 mod tests {
-    use super::super::extract;
-    use super::super::tests_common::{config, extracted, headers, show};
+    use super::super::test_support::{config, extracted, headers, show};
     use super::*;
-    use crate::config::Trust;
 
     /// `format trace span state [tracestate] [=> link …]`, a bare instruction, or `-`.
     fn incoming(text: &str, config: &Propagation) -> String {
         let text = show(text);
-        let incoming = extract(&Scan::new(&headers(&text)), config);
+        let incoming = extract(&TraceHeaders::new(&headers(&text)), config);
         assert!(incoming.extracted.is_none() || incoming.instruction.is_none());
         let mut out = match (&incoming.extracted, incoming.instruction) {
             (Some(winner), _) => format!("{:?} {} {}", winner.format, extracted(winner), winner.trace_state),
@@ -119,6 +129,27 @@ mod tests {
             out = format!("{} => {} {}", out.trim(), link.trace_id, link.span_id);
         }
         out.trim().to_owned()
+    }
+
+    #[test]
+    fn formats_are_present_if_any_header_of_theirs_came() {
+        use Format::*;
+        type Case<'a> = (&'a str, &'a [Dialect], &'a [Dialect], &'a [Format], &'a str);
+        let table: &[Case<'_>] = &[
+            ("x-request-id: 1", &[], &[], &[], "nothing"),
+            ("tracestate: a=1", &[], &[], &[TraceContext], "half of W3C"),
+            ("b3: what\nx-b3-parentspanid: 1", &[], &[], &[B3Single, B3Multi], "invalid, and not even read"),
+            ("uber-trace-id: 1", &[], &[], &[], "an opt-in format that nobody named is none of our business"),
+            ("uber-trace-id: 1", &[Dialect::Jaeger], &[], &[Jaeger], "read"),
+            ("uber-trace-id: 1", &[], &[Dialect::Jaeger], &[Jaeger], "written"),
+            ("x-datadog-origin: rum", &[Dialect::Datadog], &[], &[], "an origin alone is no context"),
+        ];
+        for (input, extract_from, inject, expected, why) in table {
+            for trust in [Trust::Continue, Trust::Restart, Trust::Ignore] {
+                let incoming = extract(&TraceHeaders::new(&headers(input)), &config(extract_from, inject, trust));
+                assert_eq!(incoming.present.iter().collect::<Vec<_>>(), *expected, "{why}");
+            }
+        }
     }
 
     #[test]
@@ -271,7 +302,7 @@ mod tests {
         for (input, expected, why) in table {
             let input = show(input);
             let incoming =
-                extract(&Scan::new(&headers(&input)), &config(&[TraceContext, B3, Gcp], &[], Trust::Continue));
+                extract(&TraceHeaders::new(&headers(&input)), &config(&[TraceContext, B3, Gcp], &[], Trust::Continue));
             assert_eq!(incoming.invalid, *expected, "{why}");
         }
     }
@@ -296,8 +327,9 @@ mod tests {
     #[test]
     fn the_random_flag_is_only_w3cs_to_give() {
         let config = Propagation::default();
-        let random =
-            |text: &str| extract(&Scan::new(&headers(&show(text))), &config).extracted.map(|winner| winner.random);
+        let random = |text: &str| {
+            extract(&TraceHeaders::new(&headers(&show(text))), &config).extracted.map(|winner| winner.random)
+        };
         assert_eq!(random("traceparent: 00-{t}-{s}-03"), Some(true));
         assert_eq!(random("traceparent: 00-{t}-{s}-01"), Some(false));
         assert_eq!(random("b3: {t}-{s}-1"), Some(false));
