@@ -97,13 +97,13 @@ fn check_env(env: &[EnvVar], report: &mut Report) {
 /// Reports what is probably not meant.
 pub(crate) fn warn(spec: &Spec, report: &mut Report) {
     match spec.fail_strategy {
-        Some(FailStrategy::FailOpen) => {}
-        Some(FailStrategy::FailReload) => report.add(
+        Some(FailStrategy::Open) => {}
+        Some(FailStrategy::Reload) => report.add(
             "spec.failStrategy",
             "FAIL_RELOAD refuses traffic if the module cannot be fetched, and for a second or so before each reload",
             "give FAIL_OPEN: a tracer must not cost requests",
         ),
-        Some(FailStrategy::FailClose) | None => report.add(
+        Some(FailStrategy::Close) | None => report.add(
             "spec.failStrategy",
             "FAIL_CLOSE, Istio's default, refuses traffic if the module cannot be fetched or fails",
             "give FAIL_OPEN: a tracer must not cost requests",

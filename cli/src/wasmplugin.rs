@@ -154,11 +154,11 @@ choice! {
     /// `failStrategy`.
     pub enum FailStrategy {
         /// Requests fail.
-        "FAIL_CLOSE" => FailClose,
+        "FAIL_CLOSE" => Close,
         /// Requests pass without the plugin.
-        "FAIL_OPEN" => FailOpen,
+        "FAIL_OPEN" => Open,
         /// The plugin is started again.
-        "FAIL_RELOAD" => FailReload,
+        "FAIL_RELOAD" => Reload,
     }
 }
 

@@ -112,7 +112,10 @@ macro_rules! object {
     (@required) => { true };
     (@required $default:expr) => { false };
     (@range) => { None };
-    (@range $range:expr) => { Some($range) };
+    (@range $range:expr) => {{
+        const RANGE: &std::ops::RangeInclusive<u64> = &($range);
+        Some(RANGE)
+    }};
     (@json) => { $crate::config::describe::Value::Null };
     (@json $more:tt) => { $crate::config::describe::json!($more) };
     (@is_open) => { false };
@@ -142,7 +145,7 @@ macro_rules! choice {
 
         impl Default for $name {
             fn default() -> Self {
-                Self::ALL[0]
+                $crate::choice!(@first $name $($variant)*)
             }
         }
 
@@ -165,12 +168,13 @@ macro_rules! choice {
                 }
 
                 fn shown(&self) -> $crate::config::describe::Value {
-                    let words = Self::ALL.iter().zip(Self::WORDS);
-                    words.filter(|(value, _)| *value == self).map(|(_, word)| (*word).into()).collect::<Vec<_>>().remove(0)
+                    let word = Self::ALL.iter().zip(Self::WORDS).find(|(value, _)| *value == self);
+                    word.map_or($crate::config::describe::Value::Null, |(_, word)| (*word).into())
                 }
             }
         }
     };
+    (@first $name:ident $first:ident $($other:ident)*) => { $name::$first };
 }
 
 /// Declares an enum that is read from an object with exactly one member, whose key says which variant it is.

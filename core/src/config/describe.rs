@@ -1,6 +1,8 @@
 //! What a type says about itself in the JSON Schema: with the feature `schema` only, never in the module.
 
 #[cfg(feature = "schema")]
+pub(super) use self::with_schema::merge;
+#[cfg(feature = "schema")]
 pub use self::with_schema::{Definitions, Described, Member, choice, object, one_of};
 #[cfg(feature = "schema")]
 pub use serde_json::{Value, json};
@@ -56,7 +58,7 @@ mod with_schema {
         /// Whether it must be there.
         pub required: bool,
         /// Smallest and largest value.
-        pub range: Option<std::ops::RangeInclusive<u64>>,
+        pub range: Option<&'static std::ops::RangeInclusive<u64>>,
         /// The schema of its type.
         pub schema: Value,
         /// What the schema says beyond that of its type.
@@ -132,7 +134,7 @@ mod with_schema {
     }
 
     /// Adds the members of `more`, also further down.
-    fn merge(into: &mut Value, more: Value) {
+    pub(in crate::config) fn merge(into: &mut Value, more: Value) {
         match (into, more) {
             (Value::Object(into), Value::Object(more)) => {
                 for (key, value) in more {

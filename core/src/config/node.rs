@@ -57,7 +57,7 @@ pub struct Field {
     /// Whether it must be there.
     pub required: bool,
     /// Smallest and largest value.
-    pub range: Option<RangeInclusive<u64>>,
+    pub range: Option<&'static RangeInclusive<u64>>,
 }
 
 /// The members of an object and their places.
@@ -220,10 +220,10 @@ impl At<'_> {
     /// Reads a member and compares it with its range, which it may leave: then it stays, so that it is not also missing.
     fn put(self, field: &Field, slot: &mut dyn Slot, report: &mut Report) -> bool {
         let fits = slot.put(self, report);
-        if let (true, Some(range), Some(amount)) = (fits, &field.range, slot.amount()) {
-            if !range.contains(&amount.value) {
-                report.add_range(self.path, [amount.value, *range.start(), *range.end()].map(amount.print));
-            }
+        if let (true, Some(range), Some(amount)) = (fits, field.range, slot.amount())
+            && !range.contains(&amount.value)
+        {
+            report.add_range(self.path, [amount.value, *range.start(), *range.end()].map(amount.print));
         }
         fits
     }

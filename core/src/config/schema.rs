@@ -3,7 +3,7 @@
 //! The schema says what a schema can say. Ranges of durations and sizes, unreachable rules and the like are known to
 //! [`super::parse`] alone.
 
-use super::describe::{Definitions, Described};
+use super::describe::{Definitions, Described, merge};
 use super::formatter::Formatter;
 use super::objects::{Config, Literal};
 use super::pattern::{PathPattern, PathTemplate, StringPattern};
@@ -19,12 +19,11 @@ pub fn schema() -> Value {
 /// A JSON Schema as a whole document.
 pub fn document<T: Described>(title: &str) -> Value {
     let mut definitions = Definitions::default();
-    let root = T::schema(&mut definitions);
-    let root = root["$ref"].as_str().and_then(|path| definitions.0.remove(path.trim_start_matches("#/$defs/")));
-    let mut schema = root.unwrap_or_default();
-    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema".into();
-    schema["title"] = title.into();
-    schema["$defs"] = Value::Object(definitions.0);
+    let reference = T::schema(&mut definitions);
+    let name = reference.get("$ref").and_then(Value::as_str).map(|path| path.trim_start_matches("#/$defs/"));
+    let mut schema = name.and_then(|name| definitions.0.remove(name)).unwrap_or_default();
+    let dialect = "https://json-schema.org/draft/2020-12/schema";
+    merge(&mut schema, json!({"$schema": dialect, "title": title, "$defs": definitions.0}));
     schema
 }
 
@@ -35,7 +34,7 @@ impl<T: Described> Described for Option<T> {
         let mut schema = T::schema(definitions);
         match schema.get("type").cloned() {
             Some(kind) => {
-                schema["type"] = json!([kind, "null"]);
+                merge(&mut schema, json!({"type": [kind, "null"]}));
                 schema
             }
             None => json!({"anyOf": [schema, {"type": "null"}]}),
