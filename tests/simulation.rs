@@ -137,14 +137,14 @@ impl Pod {
         let errors = if scenario.mixed { [100.0, 50.0, 5.0][service % 3] } else { 100.0 };
         let slow = if scenario.mixed { [100.0, 20.0][service % 2] } else { 100.0 };
         let cap = scenario.cap;
-        let config: config::Sampling = serde_json::from_value(serde_json::json!({
+        let json = serde_json::json!({"sampling": {
             "randomSamplingPercentage": scenario.head,
             "rules": [{"name": "own", "match": {"workload": [service.to_string()]},
                        "randomSamplingPercentage": head, "parent": parent}],
             "errors": {"percentage": errors, "maxPerSecond": cap},
             "slow": {"threshold": "1s", "percentage": slow, "maxPerSecond": cap / 2},
-        }))
-        .expect("valid");
+        }});
+        let config = config::parse(json.to_string().as_bytes()).expect("valid").sampling;
         let workload = Workload { namespace: "shop", name: &service.to_string(), labels: &BTreeMap::new() };
         let sampler = Sampler::new(&config, &workload);
         let window = |cap: Option<u32>| cap.map(|cap| CapWindow::new(cap, 1 << 20));

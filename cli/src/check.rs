@@ -1,6 +1,6 @@
 //! `sidespan check`: files to findings.
 
-use crate::wasmplugin;
+use crate::validate;
 use crate::yaml::{self, Document};
 use serde::Serialize;
 use serde_json::Value;
@@ -120,7 +120,7 @@ impl Outcome {
         let word = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default();
         let (kind, version) = (word("kind"), word("apiVersion"));
         let result = match kind {
-            "WasmPlugin" => wasmplugin::check(value.clone()),
+            "WasmPlugin" => validate::plugin(value),
             "List" => {
                 for (index, item) in value.get("items").and_then(Value::as_array).into_iter().flatten().enumerate() {
                     self.check_value(file, document, &format!("{prefix}items[{index}]."), item);
@@ -135,7 +135,7 @@ impl Outcome {
                 (vec![Problem { path: "kind".to_owned(), ..whole(&problem, "did you mean `WasmPlugin`?") }], Vec::new())
             }
             "" if version.is_empty() && value.is_null() => return,
-            "" if version.is_empty() => wasmplugin::check_config(value),
+            "" if version.is_empty() => validate::config(value),
             _ => {
                 self.skipped += 1;
                 return;

@@ -4,9 +4,9 @@ use crate::replay::{Plans, run_case};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
-use sidespan_core::config::{Config, Direction, parse};
+use sidespan_core::config::node::{At, Node};
+use sidespan_core::config::{Config, Direction, Report, parse};
 use sidespan_core::sampling::response_flags::ResponseFlags;
-use sidespan_core::span::tags;
 use std::io::{self, BufRead, BufReader, Read, Write};
 
 /// Header pairs in order, names in lower case, values as bytes.
@@ -19,7 +19,7 @@ struct Line<'l> {
     #[serde(borrow, default)]
     config: Option<&'l RawValue>,
     #[serde(default)]
-    direction: Option<Direction>,
+    direction: Value,
     #[serde(default)]
     node: Value,
     request: RequestLine,
@@ -226,7 +226,7 @@ impl Compiler {
 }
 
 fn compile(text: &str) -> Result<Compiled, String> {
-    let config = parse(text.as_bytes()).and_then(tags::check).map_err(|problems| {
+    let config = parse(text.as_bytes()).map_err(|problems| {
         let problems: Vec<String> = problems.iter().map(|problem| format!("config: {problem}")).collect();
         problems.join("; ")
     })?;
@@ -239,13 +239,22 @@ fn case<'c>(text: &[u8], compiler: &'c mut Compiler) -> Result<(Case, &'c Compil
     let line: Line<'_> = serde_json::from_slice(text).map_err(|error| error.to_string())?;
     let compiled = compiler.compile(line.config.map_or("", RawValue::get))?;
     let case = Case {
-        direction: line.direction.unwrap_or(Direction::Inbound),
+        direction: direction(&line.direction)?,
         node: line.node,
         request: line.request.into_headers(),
         response: line.response.map(ResponseLine::into_response).transpose()?,
         marked: line.marked.unwrap_or(false),
     };
     Ok((case, compiled))
+}
+
+fn direction(value: &Value) -> Result<Direction, String> {
+    if value.is_null() {
+        return Ok(Direction::Inbound);
+    }
+    let mut report = Report::default();
+    let direction = Direction::read(At { value, path: "direction" }, &mut report);
+    direction.ok_or_else(|| report.into_problems().iter().map(ToString::to_string).collect())
 }
 
 impl RequestLine {

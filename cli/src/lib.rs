@@ -2,8 +2,9 @@
 
 pub mod check;
 pub mod explain;
-pub mod fit;
 pub mod replay;
 pub mod schema;
-pub mod wasmplugin;
+mod spec;
+mod validate;
+mod wasmplugin;
 pub mod yaml;

@@ -68,7 +68,7 @@ fn each_mistake_in_a_file_is_a_line_with_its_place_and_a_hint() {
             plugin(&format!("  vmConfig: {{env: [{{name: A, value: {}}}]}}\n", "x".repeat(2049))),
             &["-:8: spec.vmConfig.env[0].value: is too long (at most 2048 bytes)"],
         ),
-        (plugin("  match: [{ports: [{number: 80}, {number: 80}]}]\n"), &["-:8: spec.match[0].ports[1]: port 80 (give each port from 1 to 65535 once)"]),
+        (plugin("  match: [{ports: [{number: 80}, {number: 80}]}]\n"), &["-:8: spec.match[0].ports[1]: port 80 is given twice (keep one of them)"]),
         (
             plugin("  selector: {matchLabels: {a: b}}\n  targetRefs: [{kind: Gateway, name: g}]\n"),
             &["-:4: spec: has more than one of `selector`, `targetRef` and `targetRefs` (keep one of them)"],

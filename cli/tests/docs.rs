@@ -68,6 +68,54 @@ fn the_page_on_configuration_has_every_key_and_no_other() {
     assert!(known.len() > 60, "{}", known.len());
 }
 
+#[test]
+fn the_page_on_configuration_has_the_defaults_of_the_filter() {
+    let text = fs::read_to_string(root().join("docs/configuration.md")).expect("readable");
+    let schema = schema(false);
+    let mut compared = 0;
+    // Bars within a cell are written `\|`.
+    for row in text.replace("\\|", "").lines().filter(|line| line.starts_with("| `")) {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let (path, documented) = (cells[1].trim_matches('`'), cells[3].replace('`', ""));
+        let keys: Vec<&str> = path.split('.').collect();
+        let Some(default) = default_of(&schema, &schema, &keys).map(|default| shown(&default)) else { continue };
+        // An empty list or text is what anyone expects.
+        if !["[]", ""].contains(&default.as_str()) {
+            assert_eq!(documented, default, "{path}");
+            compared += 1;
+        }
+    }
+    assert!(compared >= 20, "{compared}");
+}
+
+/// The default of the key at the end of a path.
+fn default_of(schema: &Value, at: &Value, keys: &[&str]) -> Option<Value> {
+    if let Some(name) = at["$ref"].as_str().and_then(|name| name.rsplit('/').next()) {
+        if let Some(default) = at.get("default").filter(|_| keys.is_empty()) {
+            return Some(default.clone());
+        }
+        return default_of(schema, &schema["$defs"][name], keys);
+    }
+    if let Some(choices) = at["anyOf"].as_array() {
+        return choices.iter().find_map(|choice| default_of(schema, choice, keys));
+    }
+    let Some((key, rest)) = keys.split_first() else { return at.get("default").cloned() };
+    match key.strip_suffix("[]") {
+        Some(list) => default_of(schema, &at["properties"][list]["items"], rest),
+        None => default_of(schema, &at["properties"][*key], rest),
+    }
+}
+
+/// A default as the page has it.
+fn shown(default: &Value) -> String {
+    match default {
+        Value::String(text) => text.clone(),
+        Value::Array(list) => format!("[{}]", list.iter().map(shown).collect::<Vec<_>>().join(", ")),
+        Value::Number(number) => number.as_f64().map_or_else(String::new, |number| number.to_string()),
+        other => other.to_string(),
+    }
+}
+
 /// Each key of each type, with the dotted paths that lead to it: `a.b`, `a[].b` in lists, `a.<name>.b` in maps.
 fn collect(schema: &Value, at: &Value, of: &str, path: &str, keys: &mut BTreeMap<(String, String), Vec<String>>) {
     if let Some(name) = at["$ref"].as_str().and_then(|name| name.rsplit('/').next()) {

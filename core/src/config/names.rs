@@ -1,5 +1,19 @@
 //! What may stand as a header's name or value, and which headers hold secrets.
 
+/// Headers of an export call that the exporter writes itself.
+pub(super) const OWN_HEADERS: [&str; 10] = [
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "host",
+    "te",
+    "traceparent",
+    "transfer-encoding",
+    "upgrade",
+    "user-agent",
+];
+
 /// Headers that carry credentials: captured only when named, and then with a warning.
 const SENSITIVE: [&str; 11] = [
     "authorization",

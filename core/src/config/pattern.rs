@@ -1,6 +1,7 @@
 //! Patterns of rules and names: exact, `prefix*`, `*suffix`, `*`, and paths with `{segment}`.
 
-use serde::de::{self, Deserialize, Deserializer, Unexpected};
+use super::node::{At, Node};
+use super::report::Report;
 
 /// `exact`, `prefix*`, `*suffix`, or `*` for anything.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,15 +69,15 @@ impl StringPattern {
     }
 
     /// What is expected instead, if `text` is no pattern.
-    pub(super) fn fault(text: &str) -> Option<&'static str> {
+    fn fault(text: &str) -> Option<&'static str> {
         let inner = text.strip_suffix('*').or_else(|| text.strip_prefix('*')).unwrap_or(text);
         inner.contains('*').then_some("`exact`, `prefix*`, `*suffix` or `*`: one `*`, first or last")
     }
 }
 
-impl<'de> Deserialize<'de> for StringPattern {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        checked(deserializer, Self::fault)
+impl Node for StringPattern {
+    fn read(at: At<'_>, report: &mut Report) -> Option<Self> {
+        at.text(Self::fault, report).map(Self::from)
     }
 }
 
@@ -99,7 +100,8 @@ impl From<String> for PathPattern {
 }
 
 impl PathPattern {
-    pub(super) fn fault(text: &str) -> Option<&'static str> {
+    /// What is expected instead, if `text` is no pattern.
+    fn fault(text: &str) -> Option<&'static str> {
         if text.contains(['?', '#']) {
             Some("a path without its query")
         } else if text.contains(['{', '}']) {
@@ -112,9 +114,9 @@ impl PathPattern {
     }
 }
 
-impl<'de> Deserialize<'de> for PathPattern {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        checked(deserializer, Self::fault)
+impl Node for PathPattern {
+    fn read(at: At<'_>, report: &mut Report) -> Option<Self> {
+        at.text(Self::fault, report).map(Self::from)
     }
 }
 
@@ -147,7 +149,8 @@ impl PathTemplate {
 }
 
 impl PathTemplate {
-    pub(super) fn fault(text: &str) -> Option<&'static str> {
+    /// What is expected instead, if `text` is no template.
+    fn fault(text: &str) -> Option<&'static str> {
         let Some(path) = text.strip_prefix('/') else { return Some("a path that starts with `/`") };
         if text.contains(['?', '#']) {
             return Some("a path without its query");
@@ -169,21 +172,9 @@ impl PathTemplate {
     }
 }
 
-impl<'de> Deserialize<'de> for PathTemplate {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        checked(deserializer, Self::fault)
-    }
-}
-
-/// Text that has no fault.
-fn checked<'de, D: Deserializer<'de>, T: From<String>>(
-    deserializer: D,
-    fault: fn(&str) -> Option<&'static str>,
-) -> Result<T, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    match fault(&text) {
-        None => Ok(text.into()),
-        Some(expected) => Err(de::Error::invalid_value(Unexpected::Str(&text), &expected)),
+impl Node for PathTemplate {
+    fn read(at: At<'_>, report: &mut Report) -> Option<Self> {
+        at.text(Self::fault, report).map(Self::from)
     }
 }
 

@@ -1,11 +1,10 @@
 //! The configuration as an operator meets it: a full example, every default, every way to get it wrong.
 
 use super::*;
-use crate::config::*;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
-/// product.md's example, as Istio hands it over.
+/// Nearly everything, as Istio hands it over.
 const FULL: &str = r#"{
   "exporter": {
     "otlp": {"service": "otel-collector.istio-system.svc.cluster.local", "port": 4318, "protocol": "http/protobuf",
@@ -54,9 +53,12 @@ fn the_documented_example_is_read_as_it_is_meant() {
     let config = good(FULL);
     let exporter = config.exporter.as_ref().expect("given");
     let expected = Otlp {
-        service: Some("otel-collector.istio-system.svc.cluster.local".to_owned()),
-        port: Some(4318),
-        headers: BTreeMap::from([("x-scope-orgid".to_owned(), "team-a".to_owned())]),
+        receiver: Receiver {
+            service: Some("otel-collector.istio-system.svc.cluster.local".to_owned()),
+            port: Some(4318),
+            headers: BTreeMap::from([("x-scope-orgid".to_owned(), "team-a".to_owned())]),
+            ..Receiver::default()
+        },
         ..Otlp::default()
     };
     assert_eq!(exporter.otlp.as_ref(), Some(&expected));
@@ -74,7 +76,10 @@ fn the_documented_example_is_read_as_it_is_meant() {
         ("environment".to_owned(), CustomTag::Literal(LiteralTag { value: "production".to_owned() })),
         ("cluster".to_owned(), CustomTag::Environment(named("CLUSTER_NAME", "k8s-prod"))),
         ("tenant".to_owned(), CustomTag::Header(named("x-tenant-id", "none"))),
-        ("protocol".to_owned(), CustomTag::Formatter(FormatterTag { value: "%PROTOCOL%".to_owned() })),
+        (
+            "protocol".to_owned(),
+            CustomTag::Formatter(FormatterTag { value: Formatter::parse("%PROTOCOL%").expect("known") }),
+        ),
         (
             "upstream".to_owned(),
             CustomTag::Property(PropertyTag { path: "upstream.address".to_owned(), default_value: None }),
@@ -135,11 +140,15 @@ fn every_default_is_the_documented_one() {
     let retry = [1, 30, 120].map(Duration::from_secs);
     assert_eq!([exporter.retry.initial, exporter.retry.max, exporter.retry.max_elapsed], retry, "exporter.retry");
     let otlp = exporter.otlp.expect("given");
-    assert_eq!((otlp.service, otlp.port, otlp.authority), (None, None, None), "exporter.otlp.service, port, authority");
+    assert_eq!(
+        (otlp.receiver.service, otlp.receiver.port, otlp.receiver.authority),
+        (None, None, None),
+        "exporter.otlp.service, port, authority"
+    );
     assert_eq!(otlp.protocol, Protocol::HttpProtobuf, "exporter.otlp.protocol");
-    assert_eq!(otlp.path, "/v1/traces", "exporter.otlp.path");
-    assert_eq!(otlp.headers, BTreeMap::new(), "exporter.otlp.headers");
-    assert_eq!(otlp.timeout, Duration::from_secs(10), "exporter.otlp.timeout");
+    assert_eq!(otlp.receiver.path, "/v1/traces", "exporter.otlp.path");
+    assert_eq!(otlp.receiver.headers, BTreeMap::new(), "exporter.otlp.headers");
+    assert_eq!(otlp.receiver.timeout, Duration::from_secs(10), "exporter.otlp.timeout");
     assert_eq!(otlp.compression, Compression::None, "exporter.otlp.compression");
     let slow = config.sampling.slow.expect("given");
     assert_eq!((slow.percentage.percent(), slow.max_per_second), (100.0, 10), "sampling.slow.percentage, maxPerSecond");
@@ -147,12 +156,16 @@ fn every_default_is_the_documented_one() {
     let config = good(r#"{"exporter": {"zipkin": {"cluster": "zipkin"}}}"#);
     let zipkin = config.exporter.and_then(|exporter| exporter.zipkin).expect("given");
     assert_eq!(
-        (zipkin.service, zipkin.port, zipkin.authority),
+        (zipkin.receiver.service, zipkin.receiver.port, zipkin.receiver.authority),
         (None, None, None),
         "exporter.zipkin.service, port, authority"
     );
-    assert_eq!((zipkin.path.as_str(), zipkin.timeout), ("/api/v2/spans", Duration::from_secs(10)), "exporter.zipkin");
-    assert_eq!(zipkin.headers, BTreeMap::new(), "exporter.zipkin.headers");
+    assert_eq!(
+        (zipkin.receiver.path.as_str(), zipkin.receiver.timeout),
+        ("/api/v2/spans", Duration::from_secs(10)),
+        "exporter.zipkin"
+    );
+    assert_eq!(zipkin.receiver.headers, BTreeMap::new(), "exporter.zipkin.headers");
 }
 
 #[test]
@@ -310,7 +323,7 @@ fn each_mistake_is_named_with_its_path_and_a_hint() {
             r#"{"sampling": {"rules": [{"drop": true, "drop": false}]}}"#,
             &["sampling.rules[0].drop: given twice (keep one of them)"],
         ),
-        // Sense: the exporter.
+        // Values together: the exporter.
         (
             r#"{"exporter": {}}"#,
             &[
@@ -337,7 +350,7 @@ fn each_mistake_is_named_with_its_path_and_a_hint() {
         ),
         (
             r#"{"exporter": {"otlp": {"service": "a.b", "port": 0}}}"#,
-            &["exporter.otlp.port: port 0 (give a port from 1 to 65535)"],
+            &["exporter.otlp.port: 0 is out of range (give 1 to 65535)"],
         ),
         (
             r#"{"exporter": {"zipkin": {"service": "a.b"}}}"#,
@@ -363,11 +376,11 @@ fn each_mistake_is_named_with_its_path_and_a_hint() {
         ),
         (
             r#"{"exporter": {"otlp": {"cluster": "c", "timeout": "0s"}}}"#,
-            &["exporter.otlp.timeout: 0s is out of range (give 1ms to 60s, such as 10s)"],
+            &["exporter.otlp.timeout: 0s is out of range (give 1ms to 60s)"],
         ),
         (
             r#"{"exporter": {"otlp": {"cluster": "c", "timeout": "60.0001s"}}}"#,
-            &["exporter.otlp.timeout: 60.0001s is out of range (give 1ms to 60s, such as 10s)"],
+            &["exporter.otlp.timeout: 60.0001s is out of range (give 1ms to 60s)"],
         ),
         (
             r#"{"exporter": {"otlp": {"cluster": "c", "headers": {"a b": "x"}}}}"#,
@@ -389,7 +402,7 @@ fn each_mistake_is_named_with_its_path_and_a_hint() {
         ),
         (
             r#"{"exporter": {"otlp": {"cluster": "c"}, "batch": {"delay": "99ms"}}}"#,
-            &["exporter.batch.delay: 99ms is out of range (give 100ms to 60s, such as 10s)"],
+            &["exporter.batch.delay: 99ms is out of range (give 100ms to 60s)"],
         ),
         (
             r#"{"exporter": {"otlp": {"cluster": "c"}, "batch": {"maxSpans": 0}}}"#,
@@ -401,11 +414,11 @@ fn each_mistake_is_named_with_its_path_and_a_hint() {
         ),
         (
             r#"{"exporter": {"otlp": {"cluster": "c"}, "queue": {"maxBytes": 65535}}}"#,
-            &["exporter.queue.maxBytes: 65535 bytes is out of range (give 64KiB to 256MiB, such as 4MiB)"],
+            &["exporter.queue.maxBytes: 65535 is out of range (give 64KiB to 256MiB)"],
         ),
         (
             r#"{"exporter": {"otlp": {"cluster": "c"}, "queue": {"maxBytes": "257MiB"}}}"#,
-            &["exporter.queue.maxBytes: 269484032 bytes is out of range (give 64KiB to 256MiB, such as 4MiB)"],
+            &["exporter.queue.maxBytes: 257MiB is out of range (give 64KiB to 256MiB)"],
         ),
         (
             r#"{"exporter": {"otlp": {"cluster": "c"}, "retry": {"initial": "31s"}}}"#,
@@ -413,9 +426,9 @@ fn each_mistake_is_named_with_its_path_and_a_hint() {
         ),
         (
             r#"{"exporter": {"otlp": {"cluster": "c"}, "retry": {"maxElapsed": "2h"}}}"#,
-            &["exporter.retry.maxElapsed: 7200s is out of range (give 0s (never retry) to 1h, such as 10s)"],
+            &["exporter.retry.maxElapsed: 7200s is out of range (give 0s to 3600s)"],
         ),
-        // Sense: tags, resource, propagation, spans.
+        // Values together: tags, resource, propagation, spans.
         (r#"{"resource": {"": "a"}}"#, &[r#"resource[""]: an empty key (give the attribute a name)"#]),
         (
             r#"{"customTags": {"": {"literal": {"value": "x"}}}}"#,
@@ -433,7 +446,9 @@ fn each_mistake_is_named_with_its_path_and_a_hint() {
         ),
         (
             r#"{"customTags": {"a": {"formatter": {"value": "%PROTOCOL"}}}}"#,
-            &["customTags.a.formatter.value: has a `%` without its partner (such as %PROTOCOL%; %% is a percent sign)"],
+            &[
+                "customTags.a.formatter.value: a `%` without its partner; a percent sign is `%%` (docs/tags.md lists the operators; `property` gives any Envoy attribute)",
+            ],
         ),
         (
             r#"{"customTags": {"a": {"property": {"path": "upstream..address"}}}}"#,
@@ -457,7 +472,7 @@ fn each_mistake_is_named_with_its_path_and_a_hint() {
         ),
         (r#"{"spans": {"redactQuery": ["a", "a"]}}"#, &["spans.redactQuery[1]: given twice (keep one of them)"]),
         (r#"{"spans": {"maxPathTagLength": 0}}"#, &["spans.maxPathTagLength: 0 is out of range (give 1 to 16384)"]),
-        // Sense: sampling.
+        // Values together: sampling.
         (
             r#"{"sampling": {"rules": [{"name": "x"}]}}"#,
             &[
@@ -576,7 +591,7 @@ fn what_is_no_json_is_a_problem_and_never_a_trap() {
 fn a_flood_of_mistakes_is_cut_off() {
     let keys: Vec<String> = (0..1000).map(|n| format!("\"k{n}\": 1")).collect();
     let json = format!("{{{}}}", keys.join(","));
-    assert_eq!(bad(json.as_bytes()).len(), crate::config::check::MAX_PROBLEMS);
+    assert_eq!(bad(json.as_bytes()).len(), 64);
 }
 
 #[test]
@@ -619,24 +634,6 @@ fn what_is_legal_but_doubtful_is_a_warning() {
     }
 }
 
-#[test]
-fn a_path_is_a_member_of_its_parent_only() {
-    let table = [
-        ("a.b", "a", true),
-        ("a.b.c", "a", false),
-        ("a[0]", "a", true),
-        ("a[0].b", "a", false),
-        (r#"a["b.c"]"#, "a", true),
-        ("ab", "a", false),
-        ("a", "a", false),
-        ("a", "", true),
-        ("a.b", "", false),
-    ];
-    for (path, parent, expected) in table {
-        assert_eq!(is_member(path, parent), expected, "{path} of {parent:?}");
-    }
-}
-
 fn any_json() -> impl Strategy<Value = serde_json::Value> {
     use serde_json::Value;
     // Words of the configuration, so that the deeper rooms are reached too.
@@ -655,73 +652,6 @@ fn any_json() -> impl Strategy<Value = serde_json::Value> {
                 .prop_map(|map| Value::Object(map.into_iter().collect())),
         ]
     })
-}
-
-/// What the derived `Deserialize` makes of it: another reader of the same shape, and the one that the JSON Schema follows.
-fn derived(json: &serde_json::Value) -> Option<Config> {
-    fn without_nulls(value: &serde_json::Value) -> serde_json::Value {
-        match value {
-            serde_json::Value::Array(list) => list.iter().map(without_nulls).collect(),
-            serde_json::Value::Object(object) => {
-                let given = object.iter().filter(|(_, value)| !value.is_null());
-                given.map(|(key, value)| (key.clone(), without_nulls(value))).collect()
-            }
-            scalar => scalar.clone(),
-        }
-    }
-    serde_json::from_value(without_nulls(json)).ok()
-}
-
-#[test]
-fn the_reader_agrees_with_the_derived_one() {
-    let full: serde_json::Value = serde_json::from_str(FULL).expect("JSON");
-    let read = crate::config::read::config(&full, &mut Report::default());
-    assert_eq!(derived(&full), Some(read));
-    // Each node of the example, replaced by anything: both take it and read the same, or both refuse it.
-    let anything = [
-        serde_json::json!(null),
-        serde_json::json!(true),
-        serde_json::json!(3),
-        serde_json::json!(-3),
-        serde_json::json!(70_000),
-        serde_json::json!(2.5),
-        serde_json::json!("x"),
-        serde_json::json!("1s"),
-        serde_json::json!("5xx"),
-        serde_json::json!("b3"),
-        serde_json::json!("/a/{b}"),
-        serde_json::json!({}),
-        serde_json::json!({"x": 1}),
-    ];
-    let mut compared = 0;
-    for pointer in pointers(&full, "") {
-        for value in &anything {
-            // A `null` that the one drops and the other refuses, in lists; tested above.
-            if value.is_null() && pointer.ends_with(|last: char| last.is_ascii_digit()) {
-                continue;
-            }
-            let mut json = full.clone();
-            *json.pointer_mut(&pointer).expect("a node") = value.clone();
-            let mut report = Report::default();
-            let read = crate::config::read::config(&json, &mut report);
-            let read = report.is_empty().then_some(read);
-            assert_eq!(read, derived(&json), "{pointer} = {value}: {report:?}");
-            compared += 1;
-        }
-    }
-    assert!(compared > 500, "{compared}");
-}
-
-/// JSON pointers of every node below `value`.
-fn pointers(value: &serde_json::Value, at: &str) -> Vec<String> {
-    let children: Vec<(String, &serde_json::Value)> = match value {
-        serde_json::Value::Array(list) => {
-            list.iter().enumerate().map(|(n, child)| (format!("{at}/{n}"), child)).collect()
-        }
-        serde_json::Value::Object(object) => object.iter().map(|(key, child)| (format!("{at}/{key}"), child)).collect(),
-        _ => Vec::new(),
-    };
-    children.into_iter().flat_map(|(path, child)| [vec![path.clone()], pointers(child, &path)].concat()).collect()
 }
 
 proptest! {

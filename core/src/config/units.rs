@@ -1,8 +1,18 @@
 //! Values with a unit: `10s`, `4MiB`, percentages, status classes.
 
+use super::node::{Amount, At, Node};
+use super::report::Report;
 use crate::http::number::print_double;
-use serde::de::{self, Deserialize, Deserializer, Visitor};
 use std::fmt;
+
+/// Units of ranges of durations: nanoseconds.
+pub(super) const MILLISECOND: u64 = 1_000_000;
+pub(super) const SECOND: u64 = 1000 * MILLISECOND;
+pub(super) const MINUTE: u64 = 60 * SECOND;
+pub(super) const HOUR: u64 = 60 * MINUTE;
+/// Units of ranges of sizes: bytes.
+pub(super) const KIB: u64 = 1 << 10;
+pub(super) const MIB: u64 = 1 << 20;
 
 /// A span of time, written as Go and Kubernetes write it: `250ms`, `10s`, `1m30s`, `2h`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,9 +38,6 @@ pub enum StatusPattern {
 // === impl Duration ===
 
 impl Duration {
-    /// What to write, for hints.
-    pub(super) const EXPECTED: &'static str = "a duration with its unit, such as \"10s\" or \"250ms\"";
-
     /// Whole seconds.
     pub const fn from_secs(seconds: u64) -> Self {
         Self(std::time::Duration::from_secs(seconds))
@@ -73,6 +80,18 @@ impl Duration {
     }
 }
 
+impl Node for Duration {
+    fn read(at: At<'_>, report: &mut Report) -> Option<Self> {
+        let duration = at.value.as_str().and_then(Self::parse);
+        duration.or_else(|| at.misfit("a duration with its unit, such as \"10s\" or \"250ms\"", report))
+    }
+
+    fn amount(&self) -> Option<Amount> {
+        let print = |nanos| Self(std::time::Duration::from_nanos(nanos)).to_string();
+        Some(Amount { value: self.as_nanos(), print })
+    }
+}
+
 impl fmt::Display for Duration {
     /// With the largest unit up to seconds that it reaches. (`Debug` of std's `Duration` weighs 3 kB.)
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -107,28 +126,9 @@ fn scaled(number: &str, scale: u64) -> Option<u64> {
     Some(total)
 }
 
-impl<'de> Deserialize<'de> for Duration {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Text;
-        impl Visitor<'_> for Text {
-            type Value = Duration;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(Duration::EXPECTED)
-            }
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Duration, E> {
-                Duration::parse(text).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
-            }
-        }
-        deserializer.deserialize_any(Text)
-    }
-}
-
 // === impl Bytes ===
 
 impl Bytes {
-    /// What to write, for hints.
-    pub(super) const EXPECTED: &'static str = "a number of bytes, such as 1048576, \"512KiB\" or \"4MiB\"";
-
     /// A whole number with an optional unit.
     pub fn parse(text: &str) -> Option<Self> {
         let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
@@ -146,22 +146,24 @@ impl Bytes {
     }
 }
 
-impl<'de> Deserialize<'de> for Bytes {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Size;
-        impl Visitor<'_> for Size {
-            type Value = Bytes;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(Bytes::EXPECTED)
-            }
-            fn visit_u64<E: de::Error>(self, bytes: u64) -> Result<Bytes, E> {
-                Ok(Bytes(bytes))
-            }
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Bytes, E> {
-                Bytes::parse(text).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
-            }
-        }
-        deserializer.deserialize_any(Size)
+impl Node for Bytes {
+    fn read(at: At<'_>, report: &mut Report) -> Option<Self> {
+        let bytes = at.value.as_u64().map(Self).or_else(|| Self::parse(at.value.as_str()?));
+        bytes.or_else(|| at.misfit("a number of bytes, such as 1048576, \"512KiB\" or \"4MiB\"", report))
+    }
+
+    fn amount(&self) -> Option<Amount> {
+        Some(Amount { value: self.0, print: |bytes| Self(bytes).to_string() })
+    }
+}
+
+impl fmt::Display for Bytes {
+    /// With the largest unit that divides it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = [(MIB, "MiB"), (KIB, "KiB")];
+        let fits = |(size, _): &(u64, &str)| self.0 > 0 && self.0.is_multiple_of(*size);
+        let (size, unit) = units.into_iter().find(fits).unwrap_or((1, ""));
+        write!(f, "{}{unit}", self.0.checked_div(size).unwrap_or_default())
     }
 }
 
@@ -192,30 +194,10 @@ impl Percentage {
     }
 }
 
-impl<'de> Deserialize<'de> for Percentage {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Share;
-        impl Share {
-            fn take<E: de::Error>(self, percent: f64, found: de::Unexpected<'_>) -> Result<Percentage, E> {
-                Percentage::new(percent).ok_or_else(|| E::invalid_value(found, &self))
-            }
-        }
-        impl Visitor<'_> for Share {
-            type Value = Percentage;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a percentage from 0 to 100")
-            }
-            fn visit_f64<E: de::Error>(self, percent: f64) -> Result<Percentage, E> {
-                self.take(percent, de::Unexpected::Float(percent))
-            }
-            fn visit_u64<E: de::Error>(self, percent: u64) -> Result<Percentage, E> {
-                self.take(percent as f64, de::Unexpected::Unsigned(percent))
-            }
-            fn visit_i64<E: de::Error>(self, percent: i64) -> Result<Percentage, E> {
-                self.take(percent as f64, de::Unexpected::Signed(percent))
-            }
-        }
-        deserializer.deserialize_any(Share)
+impl Node for Percentage {
+    fn read(at: At<'_>, report: &mut Report) -> Option<Self> {
+        let percentage = at.value.as_f64().and_then(Self::new);
+        percentage.or_else(|| at.misfit("a percentage from 0 to 100", report))
     }
 }
 
@@ -228,9 +210,6 @@ impl fmt::Display for Percentage {
 // === impl StatusPattern ===
 
 impl StatusPattern {
-    /// What to write, for hints.
-    pub(super) const EXPECTED: &'static str = "an HTTP status such as 503 or \"503\", or a class such as \"5xx\"";
-
     /// Whether `status` is meant.
     pub fn matches(self, status: u16) -> bool {
         match self {
@@ -252,23 +231,22 @@ impl StatusPattern {
     }
 }
 
-impl<'de> Deserialize<'de> for StatusPattern {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Pattern;
-        impl Visitor<'_> for Pattern {
-            type Value = StatusPattern;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(StatusPattern::EXPECTED)
-            }
-            fn visit_u64<E: de::Error>(self, status: u64) -> Result<StatusPattern, E> {
-                StatusPattern::parse(&status.to_string())
-                    .ok_or_else(|| E::invalid_value(de::Unexpected::Unsigned(status), &self))
-            }
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<StatusPattern, E> {
-                StatusPattern::parse(text).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
-            }
+impl fmt::Display for StatusPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(status) => write!(f, "{status}"),
+            Self::Class(class) => write!(f, "{class}xx"),
         }
-        deserializer.deserialize_any(Pattern)
+    }
+}
+
+impl Node for StatusPattern {
+    fn read(at: At<'_>, report: &mut Report) -> Option<Self> {
+        let status = match at.value.as_u64() {
+            Some(status) => Self::parse(&status.to_string()),
+            None => at.value.as_str().and_then(Self::parse),
+        };
+        status.or_else(|| at.misfit("an HTTP status such as 503 or \"503\", or a class such as \"5xx\"", report))
     }
 }
 

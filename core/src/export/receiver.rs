@@ -23,12 +23,10 @@ pub(super) struct Receiver {
     headers: Vec<(String, String)>,
 }
 
-/// What OTLP and Zipkin receivers have in common.
+/// A receiver with its port: that of the configuration, or the usual one.
 struct Address<'a> {
-    service: Option<&'a str>,
+    receiver: &'a config::Receiver,
     port: u16,
-    cluster: Option<&'a str>,
-    authority: Option<&'a str>,
 }
 
 // === impl Receiver ===
@@ -45,15 +43,11 @@ impl Receiver {
 
     fn otlp(otlp: &config::Otlp) -> Option<Self> {
         let grpc = otlp.protocol == Protocol::Grpc;
-        let address = Address {
-            service: otlp.service.as_deref(),
-            port: otlp.port.unwrap_or(if grpc { 4317 } else { 4318 }),
-            cluster: otlp.cluster.as_deref(),
-            authority: otlp.authority.as_deref(),
-        };
+        let receiver = &otlp.receiver;
+        let address = Address { receiver, port: receiver.port.unwrap_or(if grpc { 4317 } else { 4318 }) };
         let encoding = if otlp.protocol == Protocol::HttpJson { Encoding::Json } else { Encoding::Protobuf };
-        let timeout_ms = milliseconds(otlp.timeout);
-        let mut headers = address.headers(if grpc { GRPC_PATH } else { &otlp.path });
+        let timeout_ms = milliseconds(receiver.timeout);
+        let mut headers = address.headers(if grpc { GRPC_PATH } else { &receiver.path });
         if grpc {
             push(&mut headers, "content-type", "application/grpc");
             push(&mut headers, "te", "trailers");
@@ -61,23 +55,19 @@ impl Receiver {
         } else {
             push(&mut headers, "content-type", encoding.content_type());
         }
-        add_configured(&mut headers, otlp.headers.iter());
+        add_configured(&mut headers, receiver.headers.iter());
         let cluster = address.cluster()?.into();
         Some(Self { cluster, encoding, grpc, compression: otlp.compression, timeout_ms, headers })
     }
 
     fn zipkin(zipkin: &config::Zipkin) -> Option<Self> {
-        let address = Address {
-            service: zipkin.service.as_deref(),
-            port: zipkin.port.unwrap_or(9411),
-            cluster: zipkin.cluster.as_deref(),
-            authority: zipkin.authority.as_deref(),
-        };
+        let receiver = &zipkin.receiver;
+        let address = Address { receiver, port: receiver.port.unwrap_or(9411) };
         let encoding = Encoding::Zipkin;
-        let mut headers = address.headers(&zipkin.path);
+        let mut headers = address.headers(&receiver.path);
         push(&mut headers, "content-type", encoding.content_type());
-        add_configured(&mut headers, zipkin.headers.iter());
-        let (cluster, timeout_ms) = (address.cluster()?.into(), milliseconds(zipkin.timeout));
+        add_configured(&mut headers, receiver.headers.iter());
+        let (cluster, timeout_ms) = (address.cluster()?.into(), milliseconds(receiver.timeout));
         Some(Self { cluster, encoding, grpc: false, compression: Compression::None, timeout_ms, headers })
     }
 
@@ -101,8 +91,8 @@ impl Receiver {
 impl Address<'_> {
     /// Istio's name of a service's cluster (`BuildSubsetKey`), or the name that was given.
     fn cluster(&self) -> Option<String> {
-        match (self.cluster, self.service) {
-            (Some(cluster), _) if !cluster.is_empty() => Some(cluster.to_owned()),
+        match (&self.receiver.cluster, &self.receiver.service) {
+            (Some(cluster), _) if !cluster.is_empty() => Some(cluster.clone()),
             (_, Some(service)) if !service.is_empty() => Some(format!("outbound|{}||{service}", self.port)),
             _ => None,
         }
@@ -110,14 +100,20 @@ impl Address<'_> {
 
     /// A cluster's name may hold characters that HTTP/2 peers refuse in an authority, as `|` in Istio's.
     fn authority(&self) -> String {
-        let given = self.authority.map(str::to_owned).filter(|authority| !authority.is_empty());
-        given.or_else(|| self.service.map(|service| format!("{service}:{}", self.port))).unwrap_or_else(|| {
-            let cluster = self.cluster.unwrap_or_default();
-            let (start, host) = cluster.rsplit_once("||").unwrap_or(("", cluster));
-            let port = start.split('|').nth(1).map_or(String::new(), |port| format!(":{port}"));
-            let valid = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
-            if !host.is_empty() && host.bytes().all(valid) { format!("{host}{port}") } else { "collector".to_owned() }
-        })
+        let given = self.receiver.authority.clone().filter(|authority| !authority.is_empty());
+        given
+            .or_else(|| self.receiver.service.as_ref().map(|service| format!("{service}:{}", self.port)))
+            .unwrap_or_else(|| {
+                let cluster = self.receiver.cluster.as_deref().unwrap_or_default();
+                let (start, host) = cluster.rsplit_once("||").unwrap_or(("", cluster));
+                let port = start.split('|').nth(1).map_or(String::new(), |port| format!(":{port}"));
+                let valid = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+                if !host.is_empty() && host.bytes().all(valid) {
+                    format!("{host}{port}")
+                } else {
+                    "collector".to_owned()
+                }
+            })
     }
 
     fn headers(&self, path: &str) -> Vec<(String, String)> {

@@ -53,7 +53,10 @@ struct World {
 }
 
 fn otlp() -> config::Exporter {
-    let otlp = Otlp { service: Some("otel.obs.svc".to_owned()), ..Otlp::default() };
+    let otlp = Otlp {
+        receiver: config::Receiver { service: Some("otel.obs.svc".to_owned()), ..config::Receiver::default() },
+        ..Otlp::default()
+    };
     config::Exporter { otlp: Some(otlp), ..config::Exporter::default() }
 }
 
@@ -535,7 +538,7 @@ fn a_call_is_addressed_and_cannot_be_traced() {
     let mut config = otlp();
     let own = [("X-Scope-OrgID", "team-a"), ("traceparent", "x"), (":path", "/x"), ("bad name", "x"), ("cr", "a\rb")];
     if let Some(otlp) = &mut config.otlp {
-        otlp.headers = own.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        otlp.receiver.headers = own.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     }
     let mut world = World::new(&config);
     world.push(1, Class::Plain);
@@ -576,7 +579,9 @@ fn clusters_and_authorities_follow_from_what_is_configured() {
     ];
     for (service, cluster, authority, name, expected) in table {
         let own = |text: &Option<&str>| text.map(str::to_owned);
-        let otlp = Otlp { service: own(service), cluster: own(cluster), authority: own(authority), ..Otlp::default() };
+        let (service, cluster, authority) = (own(service), own(cluster), own(authority));
+        let receiver = config::Receiver { service, cluster, authority, ..config::Receiver::default() };
+        let otlp = Otlp { receiver, ..Otlp::default() };
         let target =
             Receiver::new(&config::Exporter { otlp: Some(otlp), ..config::Exporter::default() }).expect("named");
         assert_eq!(&*target.cluster, *name);
@@ -635,7 +640,8 @@ fn json_and_zipkin_batches_of_all_classes_are_valid_documents() {
     if let Some(otlp) = &mut json.otlp {
         otlp.protocol = Protocol::HttpJson;
     }
-    let zipkin = Zipkin { service: Some("zipkin.obs.svc".to_owned()), ..Zipkin::default() };
+    let mut zipkin = Zipkin::default();
+    zipkin.receiver.service = Some("zipkin.obs.svc".to_owned());
     let zipkin = config::Exporter { otlp: None, zipkin: Some(zipkin), ..otlp() };
     for (config, pointer) in [(json, "/resourceSpans/0/scopeSpans/0/spans"), (zipkin, "")] {
         // Small enough that errors push plain spans out of the middle of a batch.

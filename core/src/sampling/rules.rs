@@ -199,7 +199,8 @@ mod tests {
     }"#;
 
     fn sampler(namespace: &str, name: &str, labels: &[(&str, &str)]) -> Sampler {
-        let config: config::Sampling = serde_json::from_str(GUIDE).expect("valid");
+        let json = format!("{{\"sampling\": {GUIDE}}}");
+        let config = config::parse(json.as_bytes()).expect("valid").sampling;
         let labels = labels.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
         Sampler::new(&config, &Workload { namespace, name, labels: &labels })
     }

@@ -24,7 +24,8 @@ fn trace(r: u64) -> TraceId {
 }
 
 fn policy(json: &str) -> Policy {
-    let config: config::Sampling = serde_json::from_str(json).expect("valid");
+    let json = format!("{{\"sampling\": {json}}}");
+    let config = config::parse(json.as_bytes()).expect("valid").sampling;
     let sampler = Sampler::new(&config, &Workload { namespace: "", name: "", labels: &Default::default() });
     let direction = config::Direction::Inbound;
     sampler.policy(&Facts { direction, host: b"", method: b"", path: b"", headers: &[] }).1.clone()

@@ -122,7 +122,7 @@ mod tests {
         ];
         let name = |leaves: &[(&str, &str)], environment: &[(&str, &str)], config: &str| {
             let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-            let config = serde_json::from_str(config).expect("valid");
+            let config = Config::parse(config.as_bytes()).expect("valid");
             find(&Identity::detect(&node(leaves), &environment, &config).resource, "service.name").expect("always one")
         };
         for at in 0..sources.len() {
@@ -156,8 +156,9 @@ mod tests {
             ("metadata|LABELS|tier", "backend"),
             ("metadata|PLATFORM_METADATA|aws_account_id", "123456789012"),
         ]);
-        let config = br#"{"sampling": {"rules": [{"match": {"labels": {"tier": "back*", "absent": "x"}}}]}}"#;
-        let config = serde_json::from_slice(config).expect("valid");
+        let config =
+            br#"{"sampling": {"rules": [{"match": {"labels": {"tier": "back*", "absent": "x"}}, "drop": true}]}}"#;
+        let config = Config::parse(config).expect("valid");
         let identity = Identity::detect(&node, &Environment::new(), &config);
         for (key, value) in [
             ("service.name", "reviews"),

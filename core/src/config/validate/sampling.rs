@@ -1,10 +1,10 @@
-//! Whether the sampling rules make sense: each decides something, and each can be reached.
+//! `sampling`: each rule decides something and can be reached, and each condition can hold.
 
-use super::check::{Report, member};
-use super::names::header_name_fault;
-use super::{Errors, Match, Rule, Sampling, Slow, StringPattern};
+use crate::config::names::header_name_fault;
+use crate::config::objects::{Errors, Match, Rule, Sampling, Slow};
+use crate::config::pattern::StringPattern;
+use crate::config::report::{Report, member};
 
-/// Everything that makes no sense in `sampling`.
 pub(super) fn check(sampling: &Sampling, report: &mut Report) {
     check_errors("sampling.errors", &sampling.errors, report);
     check_slow("sampling.slow", sampling.slow.as_ref(), report);

@@ -1,10 +1,10 @@
-//! Text into a JSON tree, naming what serde_json passes over in silence.
+//! Text into a JSON value, with the problems that serde_json does not report.
 //!
 //! A key given twice is a problem (serde_json would let the last one win). A whole number written as `4317.0` becomes a
 //! whole number: Istio carries `pluginConfig` as a protobuf `Struct`, whose only number is a double. Nesting deeper than
 //! 128 is an error of serde_json, not an overflow.
 
-use super::check::{Report, member};
+use super::report::{Report, member};
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 use std::fmt;
@@ -12,7 +12,7 @@ use std::fmt;
 /// Above this a double is not exact.
 const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
 
-/// The tree of `json`; nothing at all, and `null`, is an empty object. `None` if it is not JSON: then the reason is in `report`.
+/// The value of `json`; nothing at all, and `null`, is an empty object. `None` if it is not JSON: then the reason is in `report`.
 pub(super) fn read(json: &[u8], report: &mut Report) -> Option<Value> {
     let text = match std::str::from_utf8(json) {
         Ok(text) => text.trim_ascii(),
@@ -25,10 +25,10 @@ pub(super) fn read(json: &[u8], report: &mut Report) -> Option<Value> {
         return Some(Value::Object(Map::new()));
     }
     let mut reader = serde_json::Deserializer::from_str(text);
-    let node = Node { report, path: String::new() }.deserialize(&mut reader);
-    match node.and_then(|tree| reader.end().map(|()| tree)) {
+    let element = Element { report, path: String::new() }.deserialize(&mut reader);
+    match element.and_then(|value| reader.end().map(|()| value)) {
         Ok(Value::Null) => Some(Value::Object(Map::new())),
-        Ok(tree) => Some(tree),
+        Ok(value) => Some(value),
         Err(error) => {
             report.add("", &format!("not JSON: {error}"), "");
             None
@@ -36,13 +36,13 @@ pub(super) fn read(json: &[u8], report: &mut Report) -> Option<Value> {
     }
 }
 
-/// One value and where it stands.
-struct Node<'r> {
+/// One value and its path.
+struct Element<'r> {
     report: &'r mut Report,
     path: String,
 }
 
-impl<'de> DeserializeSeed<'de> for Node<'_> {
+impl<'de> DeserializeSeed<'de> for Element<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
@@ -50,7 +50,7 @@ impl<'de> DeserializeSeed<'de> for Node<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Node<'_> {
+impl<'de> Visitor<'de> for Element<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -86,7 +86,7 @@ impl<'de> Visitor<'de> for Node<'_> {
         let mut out = Vec::new();
         loop {
             let path = format!("{}[{}]", self.path, out.len());
-            match list.next_element_seed(Node { report: &mut *self.report, path })? {
+            match list.next_element_seed(Element { report: &mut *self.report, path })? {
                 Some(value) => out.push(value),
                 None => return Ok(Value::Array(out)),
             }
@@ -100,7 +100,7 @@ impl<'de> Visitor<'de> for Node<'_> {
             if out.contains_key(&key) {
                 self.report.add(&path, "given twice", "keep one of them");
             }
-            let value = object.next_value_seed(Node { report: &mut *self.report, path })?;
+            let value = object.next_value_seed(Element { report: &mut *self.report, path })?;
             out.insert(key, value);
         }
         Ok(Value::Object(out))

@@ -1,9 +1,9 @@
-//! What is wrong, in the words of an operator, with a hint.
+//! Texts of problems that occur everywhere, each with a hint.
 
 use serde_json::Value;
 
 /// The problem and the hint for a value that is not what is `expected`.
-pub fn misfit(found: &Value, expected: &str) -> (String, String) {
+pub(super) fn misfit(found: &Value, expected: &str) -> (String, String) {
     let hint = match (found, expected) {
         (Value::Bool(_) | Value::Number(_), "text") => "give text: put it in quotes".to_owned(),
         _ => format!("give {expected}"),
@@ -17,7 +17,7 @@ pub fn misfit(found: &Value, expected: &str) -> (String, String) {
 }
 
 /// The problem and the hint for a `word` that is none of `names`; `what` is what it stands for: a field, a value.
-pub fn unknown(what: &str, word: &str, names: &[&str]) -> (String, String) {
+pub(super) fn unknown(what: &str, word: &str, names: &[&str]) -> (String, String) {
     let hint = match nearest(word, names) {
         Some(name) => format!("did you mean `{name}`?"),
         None => format!("one of {}", list_of(names)),
@@ -26,7 +26,7 @@ pub fn unknown(what: &str, word: &str, names: &[&str]) -> (String, String) {
 }
 
 /// Names as a sentence has them: `a`, `b`, `c`.
-pub fn list_of(names: &[&str]) -> String {
+pub(super) fn list_of(names: &[&str]) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 

@@ -1,12 +1,13 @@
 //! What is legal but probably not meant: warnings, never a reason to refuse.
 
-use super::check::{Report, member};
 use super::names::is_sensitive;
-use super::{
-    Compression, Config, CustomTag, Dialect, Errors, Exporter, Protocol, Sampling, Spans, StatusPattern, Trust,
+use super::objects::{
+    Compression, Config, CustomTag, Dialect, Errors, Exporter, Otlp, Protocol, Receiver, Rule, Sampling, Spans, Trust,
 };
+use super::report::{Report, member};
+use super::units::StatusPattern;
 
-/// Everything worth knowing about `config`.
+/// Reports everything worth knowing about `config`.
 pub(super) fn check(config: &Config, report: &mut Report) {
     match &config.exporter {
         Some(exporter) => check_exporter(exporter, report),
@@ -25,7 +26,7 @@ pub(super) fn check(config: &Config, report: &mut Report) {
         if let Some(errors) = &rule.errors {
             check_errors(&member(&path, "errors"), errors, report);
         }
-        let same = |other: &&super::Rule| !rule.name.is_empty() && other.name == rule.name;
+        let same = |other: &&Rule| !rule.name.is_empty() && other.name == rule.name;
         if config.sampling.rules.iter().take(index).find(same).is_some() {
             report.add(
                 &member(&path, "name"),
@@ -38,28 +39,33 @@ pub(super) fn check(config: &Config, report: &mut Report) {
 }
 
 fn check_exporter(exporter: &Exporter, report: &mut Report) {
-    let services = [
-        ("exporter.otlp.service", exporter.otlp.as_ref().and_then(|otlp| otlp.service.as_deref())),
-        ("exporter.zipkin.service", exporter.zipkin.as_ref().and_then(|zipkin| zipkin.service.as_deref())),
-    ];
-    for (path, service) in services {
-        if service.is_some_and(|service| !service.contains('.')) {
-            let hint = "Istio names its clusters by the full name: <service>.<namespace>.svc.cluster.local";
-            report.add(path, "is a short name", hint);
+    if let Some(otlp) = &exporter.otlp {
+        check_service("exporter.otlp.service", &otlp.receiver, report);
+        if otlp.protocol == Protocol::Grpc {
+            check_grpc(otlp, report);
         }
     }
-    let Some(otlp) = &exporter.otlp else { return };
-    if otlp.protocol != Protocol::Grpc {
-        return;
+    if let Some(zipkin) = &exporter.zipkin {
+        check_service("exporter.zipkin.service", &zipkin.receiver, report);
     }
-    if otlp.path != super::Otlp::default().path {
+}
+
+fn check_service(path: &str, receiver: &Receiver, report: &mut Report) {
+    if receiver.service.as_deref().is_some_and(|service| !service.contains('.')) {
+        let hint = "Istio names its clusters by the full name: <service>.<namespace>.svc.cluster.local";
+        report.add(path, "is a short name", hint);
+    }
+}
+
+fn check_grpc(otlp: &Otlp, report: &mut Report) {
+    if otlp.receiver.path != Receiver::default().path {
         report.add("exporter.otlp.path", "has no effect with `protocol: grpc`", "leave it out");
     }
     if otlp.compression == Compression::Deflate {
         let hint = "use gzip: a receiver that does not know the compression refuses every call, and spans are dropped";
         report.add("exporter.otlp.compression", "is not known to most gRPC receivers, the Collector's included", hint);
     }
-    if otlp.port == Some(4318) {
+    if otlp.receiver.port == Some(4318) {
         report.add(
             "exporter.otlp.port",
             "4318 is the usual port of OTLP over HTTP",

@@ -1,13 +1,13 @@
 //! Names as they are compared on the data path: headers and hosts in lower case, once, when the configuration is read.
 
-use super::{Config, CustomTag};
+use super::objects::{Config, CustomTag};
 use std::collections::BTreeMap;
 
 /// Brings a checked configuration into the form that the filter compares with.
-pub(super) fn settle(config: &mut Config) {
+pub(super) fn normalize(config: &mut Config) {
     if let Some(exporter) = &mut config.exporter {
-        let otlp = exporter.otlp.iter_mut().map(|otlp| &mut otlp.headers);
-        let zipkin = exporter.zipkin.iter_mut().map(|zipkin| &mut zipkin.headers);
+        let otlp = exporter.otlp.iter_mut().map(|otlp| &mut otlp.receiver.headers);
+        let zipkin = exporter.zipkin.iter_mut().map(|zipkin| &mut zipkin.receiver.headers);
         otlp.chain(zipkin).for_each(lower_keys);
     }
     for tag in config.custom_tags.values_mut() {

@@ -1,13 +1,9 @@
-//! Every problem of a configuration, with its path and a hint.
-//!
-//! Three passes, so that one bad value never hides another: the text becomes a tree ([`super::tree`]), the tree is read
-//! into the types ([`super::read`]), and the typed configuration is checked for sense ([`super::sense`]).
+//! Problems of a configuration, each with its path and a hint.
 
-use super::{Config, read, sense, settle, tree, warn};
 use std::fmt;
 
-/// Problems reported at most: enough to repair a file, bounded for a file that is something else altogether.
-pub(super) const MAX_PROBLEMS: usize = 64;
+/// Problems reported at most: enough to repair a file, and a bound for a file that is no configuration at all.
+const MAX_PROBLEMS: usize = 64;
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,54 +16,16 @@ pub struct Problem {
     pub hint: String,
 }
 
-/// Problems as they are found, and what was left out of the tree because of them.
+/// Problems as they are found, and what was left out of the configuration because of them.
 #[derive(Debug, Default)]
 pub struct Report {
     problems: Vec<Problem>,
+    /// Values that are out of range. They were read all the same, so nothing is missing because of them.
+    out_of_range: Vec<Problem>,
     /// List elements that were left out: path of the list and original index.
-    lost: Vec<(String, usize)>,
+    left_out: Vec<(String, usize)>,
     /// Where something is missing only because of another problem.
-    shadows: Vec<String>,
-}
-
-/// Reads `pluginConfig`. Nothing at all is the default configuration (Istio sends an empty `pluginConfig` as nothing).
-/// Names of headers and hosts come back in lower case, as they are compared.
-///
-/// # Errors
-/// Every problem found (at most 64): first those of form, then those of sense.
-pub fn parse(json: &[u8]) -> Result<Config, Vec<Problem>> {
-    let mut report = Report::default();
-    let config = tree::read(json, &mut report).map(|tree| read::config(&tree, &mut report));
-    // A flood of misfits is no configuration to make sense of.
-    if let Some(config) = config.as_ref().filter(|_| report.problems.len() < MAX_PROBLEMS) {
-        sense::check(config, &mut report);
-    }
-    match config {
-        Some(mut config) if report.is_empty() => {
-            settle::settle(&mut config);
-            Ok(config)
-        }
-        _ => Err(report.into_problems()),
-    }
-}
-
-// === impl Config ===
-
-impl Config {
-    /// [`parse`].
-    ///
-    /// # Errors
-    /// Every problem found.
-    pub fn parse(json: &[u8]) -> Result<Self, Vec<Problem>> {
-        parse(json)
-    }
-
-    /// What is legal but probably not meant, or worth knowing: never a reason to refuse.
-    pub fn warnings(&self) -> Vec<Problem> {
-        let mut report = Report::default();
-        warn::check(self, &mut report);
-        report.into_problems()
-    }
+    consequences: Vec<String>,
 }
 
 // === impl Problem ===
@@ -94,8 +52,17 @@ impl Report {
     #[cold]
     #[inline(never)]
     pub fn add_pair(&mut self, path: &str, (problem, hint): (String, String)) {
-        if self.problems.len() < MAX_PROBLEMS {
+        if !self.is_full() {
             self.problems.push(Problem { path: path.to_owned(), problem, hint });
+        }
+    }
+
+    /// Records that the value at `path` is out of range.
+    #[cold]
+    pub(super) fn add_range(&mut self, path: &str, [value, from, to]: [String; 3]) {
+        if !self.is_full() {
+            let (problem, hint) = (format!("{value} is out of range"), format!("give {from} to {to}"));
+            self.out_of_range.push(Problem { path: path.to_owned(), problem, hint });
         }
     }
 
@@ -105,8 +72,8 @@ impl Report {
     #[inline(never)]
     pub fn absent(&mut self, path: &str, problem: &str, hint: &str) {
         let known = self.problems.iter().map(|known| &known.path);
-        if known.chain(&self.shadows).any(|known| known == path || is_member(known, path)) {
-            self.shadows.push(path.to_owned());
+        if known.chain(&self.consequences).any(|known| known == path || is_member(known, path)) {
+            self.consequences.push(path.to_owned());
         } else {
             self.add(path, problem, hint);
         }
@@ -114,27 +81,17 @@ impl Report {
 
     /// The path of element `index` of what was read of a list, counted as in the document: elements that were left out count.
     pub fn element(&self, list: &str, index: usize) -> String {
-        format!("{list}[{}]", self.original_index(list, index))
-    }
-
-    /// The index in the document of element `index` of what was read of a list.
-    pub fn original_index(&self, list: &str, index: usize) -> usize {
-        let gone = |at: usize| self.lost.iter().any(|(path, lost)| path == list && *lost == at);
-        // Skips what was left out, one place at a time: lists are short, and short of problems.
-        let (mut original, mut left) = (0_usize, index);
-        loop {
-            match (gone(original), left) {
-                (false, 0) => return original,
-                (false, _) => left = left.saturating_sub(1),
-                (true, _) => {}
-            }
-            original = original.saturating_add(1);
+        let mut index = index;
+        // In ascending order, as they were found.
+        for (_, left_out) in self.left_out.iter().filter(|(path, _)| path == list) {
+            index = index.saturating_add(usize::from(*left_out <= index));
         }
+        format!("{list}[{index}]")
     }
 
     /// Notes that element `index` of a list, counted as in the document, was left out.
-    pub fn lose(&mut self, list: &str, index: usize) {
-        self.lost.push((list.to_owned(), index));
+    pub fn left_out(&mut self, list: &str, index: usize) {
+        self.left_out.push((list.to_owned(), index));
     }
 
     /// Whether something at or below `path` is wrong, so that what was read there is not all that was written.
@@ -144,13 +101,19 @@ impl Report {
         })
     }
 
-    /// Nothing is wrong.
+    /// Whether as many problems are recorded as ever will be.
+    pub(super) fn is_full(&self) -> bool {
+        self.problems.len().saturating_add(self.out_of_range.len()) >= MAX_PROBLEMS
+    }
+
+    /// Whether nothing is wrong.
     pub fn is_empty(&self) -> bool {
-        self.problems.is_empty()
+        self.problems.is_empty() && self.out_of_range.is_empty()
     }
 
     /// All that was recorded.
-    pub fn into_problems(self) -> Vec<Problem> {
+    pub fn into_problems(mut self) -> Vec<Problem> {
+        self.problems.append(&mut self.out_of_range);
         self.problems
     }
 }
@@ -165,7 +128,7 @@ fn is_member(path: &str, parent: &str) -> bool {
     !member.is_empty() && (bracketed || (separated && !member.contains(['.', '['])))
 }
 
-/// `path` and one of its members, quoted where the name is not a plain word: `resource["cloud.region"]`.
+/// The path of a member, quoted where its key is not a plain word: `resource["cloud.region"]`.
 pub fn member(path: &str, key: &str) -> String {
     let plain = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
     match (plain, path.is_empty()) {
@@ -176,5 +139,24 @@ pub fn member(path: &str, key: &str) -> String {
 }
 
 #[cfg(test)]
-#[path = "tests.rs"]
-mod tests;
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_a_member_of_its_parent_only() {
+        let table = [
+            ("a.b", "a", true),
+            ("a.b.c", "a", false),
+            ("a[0]", "a", true),
+            ("a[0].b", "a", false),
+            (r#"a["b.c"]"#, "a", true),
+            ("ab", "a", false),
+            ("a", "a", false),
+            ("a", "", true),
+            ("a.b", "", false),
+        ];
+        for (path, parent, expected) in table {
+            assert_eq!(is_member(path, parent), expected, "{path} of {parent:?}");
+        }
+    }
+}

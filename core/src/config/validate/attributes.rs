@@ -1,0 +1,56 @@
+//! `resource` and `customTags`: keys, and names of what a tag is read from.
+
+use crate::config::names::header_name_fault;
+use crate::config::objects::{CustomTag, Literal};
+use crate::config::report::{Report, member};
+use std::collections::BTreeMap;
+
+pub(super) fn check_resource(resource: &BTreeMap<String, Literal>, report: &mut Report) {
+    for key in resource.keys().filter(|key| key.trim().is_empty()) {
+        report.add(&member("resource", key), "an empty key", "give the attribute a name");
+    }
+}
+
+pub(super) fn check_tags(tags: &BTreeMap<String, CustomTag>, report: &mut Report) {
+    for (key, tag) in tags {
+        let path = member("customTags", key);
+        if key.trim().is_empty() {
+            report.add(&path, "an empty key", "give the tag a name");
+        }
+        check_tag(&path, tag, report);
+    }
+}
+
+fn check_tag(path: &str, tag: &CustomTag, report: &mut Report) {
+    match tag {
+        CustomTag::Literal(_) | CustomTag::Formatter(_) => {}
+        CustomTag::Environment(tag) => {
+            if tag.name.is_empty() || tag.name.contains(['=', '\0']) {
+                let path = format!("{path}.environment.name");
+                report.add(&path, "is not the name of a variable", "such as CLUSTER_NAME");
+            }
+        }
+        CustomTag::Header(tag) => check_header(path, "header", &tag.name, report),
+        CustomTag::ResponseHeader(tag) => check_header(path, "responseHeader", &tag.name, report),
+        CustomTag::ResponseTrailer(tag) => check_header(path, "responseTrailer", &tag.name, report),
+        CustomTag::Property(tag) => {
+            if !is_property_path(&tag.path) {
+                let hint =
+                    "give the dotted path of an Envoy attribute, such as upstream.address; a dot in a segment is `\\.`";
+                report.add(&format!("{path}.property.path"), "is not an attribute path", hint);
+            }
+        }
+    }
+}
+
+fn check_header(path: &str, kind: &str, name: &str, report: &mut Report) {
+    if let Some((problem, hint)) = header_name_fault(name) {
+        report.add(&format!("{path}.{kind}.name"), &problem, hint);
+    }
+}
+
+/// Segments between dots, none of them empty; `\.` is a dot in a segment.
+fn is_property_path(path: &str) -> bool {
+    let segments = path.replace("\\.", "_");
+    !segments.contains(['\\', '\0']) && segments.split('.').all(|segment| !segment.trim().is_empty())
+}

@@ -1,0 +1,85 @@
+//! `exporter`: exactly one receiver, and an address that Envoy can call.
+
+use crate::config::names::{OWN_HEADERS, header_name_fault, is_dns_name, is_header_value, twice};
+use crate::config::objects::{Exporter, Receiver};
+use crate::config::report::{Report, member};
+use std::collections::BTreeMap;
+
+pub(super) fn check(exporter: &Exporter, report: &mut Report) {
+    match (&exporter.otlp, &exporter.zipkin) {
+        (Some(_), Some(_)) => report.add("exporter", "has `otlp` and `zipkin`", "keep one of them"),
+        (None, None) => report.absent(
+            "exporter",
+            "has neither `otlp` nor `zipkin`",
+            "give one of them, or leave `exporter` out to propagate only",
+        ),
+        _ => {}
+    }
+    if let Some(otlp) = &exporter.otlp {
+        check_receiver("exporter.otlp", &otlp.receiver, report);
+    }
+    if let Some(zipkin) = &exporter.zipkin {
+        check_receiver("exporter.zipkin", &zipkin.receiver, report);
+        if zipkin.receiver.service.is_some() && zipkin.receiver.port.is_none() {
+            report.absent("exporter.zipkin", "has a `service` without its `port`", "give `port`, usually 9411");
+        }
+    }
+    if exporter.retry.initial > exporter.retry.max {
+        report.add("exporter.retry.initial", "is longer than `max`", "waits grow from `initial` to `max`");
+    }
+}
+
+fn check_receiver(path: &str, receiver: &Receiver, report: &mut Report) {
+    check_address(path, receiver, report);
+    if receiver.authority.as_deref().is_some_and(|authority| authority.is_empty() || !is_visible(authority)) {
+        report.add(&member(path, "authority"), "is not an authority", "give host:port, or leave it out");
+    }
+    if !receiver.path.starts_with('/') || !is_visible(&receiver.path) {
+        report.add(&member(path, "path"), "is not a path", "give a path that starts with `/`, such as /v1/traces");
+    }
+    check_headers(&member(path, "headers"), &receiver.headers, report);
+}
+
+fn check_address(path: &str, receiver: &Receiver, report: &mut Report) {
+    match (&receiver.service, &receiver.cluster) {
+        (Some(_), Some(_)) => report.add(path, "has `service` and `cluster`", "keep one of them"),
+        (None, None) => report.absent(
+            path,
+            "has neither `service` nor `cluster`",
+            "give `service`, such as otel-collector.istio-system.svc.cluster.local, or the name of an Envoy `cluster`",
+        ),
+        _ => {}
+    }
+    if receiver.service.as_deref().is_some_and(|service| !is_dns_name(service)) {
+        let hint = "give the service's full DNS name, without scheme and port: the port goes into `port`";
+        report.add(&member(path, "service"), "is not a DNS name", hint);
+    }
+    if receiver.cluster.as_deref().is_some_and(|cluster| cluster.is_empty() || !is_visible(cluster)) {
+        report.add(&member(path, "cluster"), "is not a cluster name", "give a name that Envoy knows");
+    }
+    if receiver.port.is_some() && receiver.cluster.is_some() && receiver.service.is_none() {
+        report.add(&member(path, "port"), "a port without `service`", "a cluster has its own port: leave `port` out");
+    }
+}
+
+fn check_headers(path: &str, headers: &BTreeMap<String, String>, report: &mut Report) {
+    for (name, value) in headers {
+        let here = member(path, name);
+        if let Some((problem, hint)) = header_name_fault(name) {
+            report.add(&here, &problem, hint);
+        } else if OWN_HEADERS.contains(&name.to_ascii_lowercase().as_str()) {
+            report.add(&here, "is written by the exporter itself", "leave it out");
+        }
+        if !is_header_value(value) {
+            report.add(&here, "has a control character in its value", "a header's value is one line of text");
+        }
+    }
+    if let Some(name) = twice(&headers.keys().map(String::as_str).collect::<Vec<_>>()) {
+        report.add(&member(path, name), "given twice", "header names know no case: keep one of them");
+    }
+}
+
+/// Neither blank nor control: what can stand in a request line.
+fn is_visible(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_graphic())
+}
