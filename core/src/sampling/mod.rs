@@ -5,9 +5,11 @@
 //! exported iff R ≥ T, T being the smallest threshold of its strata, the head's among them. So the exported span's
 //! `ot=th:T` is its true inclusion probability, and counts made from spans stay exact although errors are over-sampled.
 
+pub mod budget;
 pub mod keep;
 pub mod limit;
 pub mod outcome;
+pub mod path_cap;
 pub mod rules;
 pub mod threshold;
 
