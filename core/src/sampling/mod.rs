@@ -5,11 +5,13 @@
 //! exported iff R ≥ T, T being the smallest threshold of its strata, the head's among them. So the exported span's
 //! `ot=th:T` is its true inclusion probability, and counts made from spans stay exact although errors are over-sampled.
 
+pub mod budget;
 pub mod cap;
 mod final_decision;
 mod head;
 pub mod late_keep;
 pub mod outcome;
+pub mod path_cap;
 mod reason;
 pub mod response_flags;
 pub mod rules;
