@@ -1,43 +1,44 @@
-//! The sampling account: what the access logs say happened, against what was exported.
+//! The sampling account: compares what happened, by the access logs, with what was exported.
 
-use super::hop::{self, Context, Journeys, Passage};
-use super::promise::Promise;
-use super::traffic::GUEST_TRACE;
-use super::tree::REASON;
-use super::weight::Estimate;
+use super::access_log::{self, EntriesByTrace, LogEntry};
+use super::adjusted_count::Estimate;
+use super::guarantees::Guarantees;
+use super::trace_context::Context;
+use super::trace_tree::REASON;
+use super::traffic::B3_CLIENT_TRACE;
 use sidespan_harness::ReceivedSpan;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What was observed, from sources that do not know each other.
-pub struct Evidence {
+/// What was observed, from independent sources.
+pub struct Observations {
     /// Requests the clients sent.
     pub requests: usize,
-    /// By Envoy's access logs.
-    pub passages: Vec<Passage>,
-    /// What the receiver decoded.
+    /// Entries of Envoy's access logs, one for each request at each listener.
+    pub entries: Vec<LogEntry>,
+    /// Spans that the receiver decoded.
     pub spans: Vec<ReceivedSpan>,
     /// Export calls the receiver got.
     pub calls: usize,
-    /// Their bytes on the wire.
+    /// Bytes of these calls as received, after compression.
     pub bytes: usize,
     /// Sums of the filter's own metrics, by name.
     pub metrics: BTreeMap<String, u64>,
 }
 
-/// The sums.
+/// The result of the comparison.
 #[derive(Debug, PartialEq)]
 pub struct Account {
     /// Requests the clients sent.
     pub requests: usize,
-    /// Requests at all listeners: how many spans there would be if all were kept.
-    pub passages: usize,
-    /// Traces in which something failed.
+    /// Requests at all listeners: the number of spans if all were kept.
+    pub entries: usize,
+    /// Traces in which something failed: those with every span from the root to the failure, of all.
     pub failing: Share,
-    /// Of these, traces of which the client was answered below 500.
+    /// Failing traces whose client received a status below 500.
     pub masked: usize,
-    /// Of the failing ones, those that the head rate alone would have kept.
+    /// Failing traces that the head rate alone would have kept.
     pub head_only: usize,
-    /// Traces in which nothing failed, and those with a span all the same.
+    /// Traces in which nothing failed: those with a span, of all.
     pub healthy: Share,
     /// Spans by reason.
     pub reasons: BTreeMap<String, usize>,
@@ -45,48 +46,48 @@ pub struct Account {
     pub spans: usize,
     /// Export calls.
     pub calls: usize,
-    /// Bytes of these.
+    /// Bytes of the export calls.
     pub bytes: usize,
-    /// Counted from spans, against the truth.
+    /// Counts that were estimated from spans, beside the true counts.
     pub weighted: Vec<Weighted>,
-    /// The filter's books.
-    pub books: Books,
-    /// What is not as it should be, in words.
+    /// What the filter's own metrics say about spans.
+    pub balance: SpanBalance,
+    /// Everything that differs from what is expected, one sentence each.
     pub problems: Vec<String>,
 }
 
-/// Some of all.
+/// A part of a whole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Share {
-    /// Those that count.
+    /// The part.
     pub of: usize,
-    /// All.
+    /// The whole.
     pub all: usize,
 }
 
-/// One line of counting by weight.
+/// One count, estimated from the adjusted counts of spans.
 #[derive(Debug, PartialEq)]
 pub struct Weighted {
-    /// What is counted.
+    /// Name of the count.
     pub what: &'static str,
-    /// By the access logs.
+    /// The count by the access logs.
     pub truth: usize,
-    /// By the spans.
+    /// The estimate from spans.
     pub estimate: Estimate,
 }
 
-/// kept = exported + dropped + queued.
+/// The filter's metrics about spans. They balance if kept = exported + dropped + queued.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Books {
+pub struct SpanBalance {
     /// Handed to the exporter.
     pub kept: u64,
-    /// Taken by the receiver.
+    /// Accepted by the receiver.
     pub exported: u64,
-    /// Lost and counted.
+    /// Dropped, under any reason.
     pub dropped: u64,
-    /// Still waiting.
+    /// Still in a queue.
     pub queued: u64,
-    /// Over `maxPerSecond`, never handed to the exporter.
+    /// Not kept because of `maxPerSecond`; never handed to the exporter.
     pub capped: u64,
 }
 
@@ -96,72 +97,74 @@ type Index<'a> = BTreeMap<(&'a str, &'a str), &'a ReceivedSpan>;
 // === impl Account ===
 
 impl Account {
-    /// Adds everything up; `promise` says what the configuration lets one expect.
-    pub fn of(evidence: &Evidence, promise: &Promise) -> Self {
-        let journeys = hop::journeys(&evidence.passages);
-        let index = index(&evidence.spans);
+    /// Compares the observations; `guarantees` says which invariants the configuration allows to check.
+    pub fn of(observations: &Observations, guarantees: &Guarantees) -> Self {
+        let traces = access_log::by_trace(&observations.entries);
+        let index = index(&observations.spans);
         let (failing, healthy): (Vec<_>, Vec<_>) =
-            journeys.values().partition(|journey: &&Vec<Passage>| journey.iter().any(Passage::failed));
-        let broken: Vec<String> = failing.iter().filter_map(|journey| missing(journey, &index)).collect();
-        let kept_healthy = |journey: &&&Vec<Passage>| journey.iter().any(|passage| exported(passage, &index).is_some());
+            traces.values().partition(|entries: &&Vec<LogEntry>| entries.iter().any(LogEntry::failed));
+        let gaps: Vec<String> = failing.iter().filter_map(|entries| first_gap(entries, &index)).collect();
+        let kept_healthy = |entries: &&&Vec<LogEntry>| entries.iter().any(|entry| exported(entry, &index).is_some());
         let answered =
-            |journey: &&&Vec<Passage>| journey.first().is_some_and(|first| first.hop.is_first() && !first.failed());
-        let sampled = |journey: &&&Vec<Passage>| sampled_at_first(journey);
+            |entries: &&&Vec<LogEntry>| entries.first().is_some_and(|first| first.hop.is_first() && !first.failed());
+        let sampled = |entries: &&&Vec<LogEntry>| sampled_at_first(entries);
         let mut account = Self {
-            requests: evidence.requests,
-            passages: evidence.passages.len(),
-            failing: Share { of: failing.len() - broken.len(), all: failing.len() },
+            requests: observations.requests,
+            entries: observations.entries.len(),
+            failing: Share { of: failing.len() - gaps.len(), all: failing.len() },
             masked: failing.iter().filter(answered).count(),
             head_only: failing.iter().filter(sampled).count(),
             healthy: Share { of: healthy.iter().filter(kept_healthy).count(), all: healthy.len() },
-            reasons: reasons(&evidence.spans),
-            spans: evidence.spans.len(),
-            calls: evidence.calls,
-            bytes: evidence.bytes,
-            weighted: weighted(&evidence.passages, &index),
-            books: Books::of(&evidence.metrics),
+            reasons: reasons(&observations.spans),
+            spans: observations.spans.len(),
+            calls: observations.calls,
+            bytes: observations.bytes,
+            weighted: weighted(&observations.entries, &index),
+            balance: SpanBalance::of(&observations.metrics),
             problems: Vec::new(),
         };
-        account.problems = account.problems(evidence, &journeys, promise);
-        if promise.whole_path {
-            account.problems.extend(broken);
+        account.problems = account.problems(observations, &traces, guarantees);
+        if guarantees.whole_path {
+            account.problems.extend(gaps);
         }
         account
     }
 
-    fn problems(&self, evidence: &Evidence, journeys: &Journeys, promise: &Promise) -> Vec<String> {
+    fn problems(&self, observations: &Observations, traces: &EntriesByTrace, guarantees: &Guarantees) -> Vec<String> {
         let mut problems = Vec::new();
         let mut expect = |good: bool, problem: String| {
             if !good {
                 problems.push(problem)
             }
         };
-        let Books { kept, exported, dropped, queued, .. } = self.books;
+        let SpanBalance { kept, exported, dropped, queued, .. } = self.balance;
         expect(
             kept == exported + dropped + queued,
-            format!("the books do not balance: kept {kept}, exported {exported}, dropped {dropped}, queued {queued}"),
+            format!(
+                "the filter's span metrics do not balance: kept {kept}, exported {exported}, dropped {dropped}, queued {queued}"
+            ),
         );
         expect(
             exported == self.spans as u64,
             format!("the filter says that {exported} spans were exported, the receiver got {}", self.spans),
         );
-        for span in &evidence.spans {
+        for span in &observations.spans {
             let at = format!("span {} of trace {}", span.span_id, span.trace_id);
             expect(span.problems.is_empty(), format!("{at} is not valid OTLP: {}", span.problems.join(", ")));
         }
-        if promise.contexts {
-            let at_gateway = evidence.passages.iter().filter(|passage| passage.hop.is_first()).count();
+        if guarantees.unique_contexts {
+            let at_gateway = observations.entries.iter().filter(|entry| entry.hop.is_first()).count();
             expect(
-                journeys.len() == at_gateway && at_gateway == self.requests,
-                format!("{} requests, {at_gateway} at the gateway, {} traces", self.requests, journeys.len()),
+                traces.len() == at_gateway && at_gateway == self.requests,
+                format!("{} requests, {at_gateway} at the gateway, {} traces", self.requests, traces.len()),
             );
-            let strangers = strangers(&evidence.spans, &evidence.passages);
+            let unmatched = unmatched(&observations.spans, &observations.entries);
             expect(
-                strangers == 0,
-                format!("{strangers} spans belong to no request in the access logs, or stand there twice"),
+                unmatched == 0,
+                format!("{unmatched} spans belong to no request in the access logs, or were exported twice"),
             );
         }
-        if promise.exact_errors {
+        if guarantees.exact_errors {
             for Weighted { what, truth, estimate } in self.weighted.iter().filter(|line| line.what != REQUESTS) {
                 let exact = estimate.unknown == 0 && (estimate.sum - *truth as f64).abs() < 0.5;
                 expect(exact, format!("{what}: {truth} happened, the spans count {:.1}", estimate.sum));
@@ -177,24 +180,24 @@ fn index(spans: &[ReceivedSpan]) -> Index<'_> {
     spans.iter().map(|span| ((span.trace_id.as_str(), span.span_id.as_str()), span)).collect()
 }
 
-/// The span of a passage: its id is what was sent on.
-fn exported<'a>(passage: &Passage, index: &Index<'a>) -> Option<&'a ReceivedSpan> {
-    let Context { trace_id, span_id, .. } = passage.context.as_ref()?;
+/// The span of a request at a listener. The filter sends the id of its span upstream, so the logged headers hold it.
+fn exported<'a>(entry: &LogEntry, index: &Index<'a>) -> Option<&'a ReceivedSpan> {
+    let Context { trace_id, span_id, .. } = entry.context.as_ref()?;
     index.get(&(trace_id.as_str(), span_id.as_str())).copied()
 }
 
-/// The head decision: the flag that the first hop sent on.
-pub fn sampled_at_first(journey: &[Passage]) -> bool {
-    journey.first().and_then(|first| first.context.as_ref()).is_some_and(|context| context.sampled)
+/// The head decision: the sampled flag that the first hop sent.
+pub fn sampled_at_first(entries: &[LogEntry]) -> bool {
+    entries.first().and_then(|first| first.context.as_ref()).is_some_and(|context| context.sampled)
 }
 
-/// What lacks on the path from the root to the deepest failure; `None` if it is all there and linked.
-fn missing(journey: &[Passage], index: &Index<'_>) -> Option<String> {
+/// The first span that is missing or not linked on the path from the root to the deepest failure; `None` if there is none.
+fn first_gap(entries: &[LogEntry], index: &Index<'_>) -> Option<String> {
     let mut parent: Option<&str> = None;
-    for passage in hop::path_to_failure(journey) {
-        let context = passage.context.as_ref()?;
-        let at = || format!("failing trace {}: {}", context.trace_id, passage.hop.label());
-        match exported(passage, index) {
+    for entry in access_log::path_to_failure(entries) {
+        let context = entry.context.as_ref()?;
+        let at = || format!("failing trace {}: {}", context.trace_id, entry.hop.label());
+        match exported(entry, index) {
             None => return Some(format!("{} has no span", at())),
             Some(span) if parent.is_some_and(|parent| parent != span.parent_span_id) => {
                 return Some(format!("{} is not a child of the hop before it", at()));
@@ -205,8 +208,8 @@ fn missing(journey: &[Passage], index: &Index<'_>) -> Option<String> {
     None
 }
 
-fn strangers(spans: &[ReceivedSpan], passages: &[Passage]) -> usize {
-    let contexts = passages.iter().filter_map(|passage| passage.context.as_ref());
+fn unmatched(spans: &[ReceivedSpan], entries: &[LogEntry]) -> usize {
+    let contexts = entries.iter().filter_map(|entry| entry.context.as_ref());
     let mut expected: BTreeSet<(&str, &str)> =
         contexts.map(|context| (context.trace_id.as_str(), context.span_id.as_str())).collect();
     spans.iter().filter(|span| !expected.remove(&(span.trace_id.as_str(), span.span_id.as_str()))).count()
@@ -215,42 +218,42 @@ fn strangers(spans: &[ReceivedSpan], passages: &[Passage]) -> usize {
 fn reasons(spans: &[ReceivedSpan]) -> BTreeMap<String, usize> {
     let mut reasons = BTreeMap::new();
     for span in spans {
-        *reasons.entry(span.text(REASON).unwrap_or("none given").to_owned()).or_default() += 1;
+        *reasons.entry(span.text(REASON).unwrap_or("no reason").to_owned()).or_default() += 1;
     }
     reasons
 }
 
-/// The guest is left out: somebody else has decided to sample it, and told no probability.
-fn weighted(passages: &[Passage], index: &Index<'_>) -> Vec<Weighted> {
-    let own = |passage: &&Passage| passage.context.as_ref().is_none_or(|context| context.trace_id != GUEST_TRACE);
-    let count = |what, wanted: &dyn Fn(&Passage) -> bool| {
-        let happened: Vec<&Passage> = passages.iter().filter(own).filter(|passage| wanted(passage)).collect();
-        let spans = happened.iter().filter_map(|passage| exported(passage, index));
+/// Leaves out the trace of the B3 client: its sampling decision came without a probability.
+fn weighted(entries: &[LogEntry], index: &Index<'_>) -> Vec<Weighted> {
+    let own = |entry: &&LogEntry| entry.context.as_ref().is_none_or(|context| context.trace_id != B3_CLIENT_TRACE);
+    let count = |what, wanted: &dyn Fn(&LogEntry) -> bool| {
+        let happened: Vec<&LogEntry> = entries.iter().filter(own).filter(|entry| wanted(entry)).collect();
+        let spans = happened.iter().filter_map(|entry| exported(entry, index));
         Weighted { what, truth: happened.len(), estimate: Estimate::of(spans) }
     };
     vec![
-        count(REQUESTS, &|passage| passage.hop.is_first()),
-        count("failed at the gateway", &|passage| passage.hop.is_first() && passage.failed()),
-        count("failures at all hops", &Passage::failed),
+        count(REQUESTS, &|entry| entry.hop.is_first()),
+        count("failed at the gateway", &|entry| entry.hop.is_first() && entry.failed()),
+        count("failures at all hops", &LogEntry::failed),
     ]
 }
 
-// === impl Share, Books ===
+// === impl Share, SpanBalance ===
 
 impl Share {
-    /// Percent, 100 of nothing.
+    /// In percent; 100 if the whole is 0.
     pub fn percent(self) -> f64 {
         if self.all == 0 { 100.0 } else { 100.0 * self.of as f64 / self.all as f64 }
     }
 }
 
-impl Books {
-    /// Spans that were kept by decision and did not arrive.
+impl SpanBalance {
+    /// Spans that the decision kept but that were not exported: dropped or over the cap.
     pub fn lost(self) -> u64 {
         self.dropped + self.capped
     }
 
-    /// From the sums of all metrics.
+    /// Reads the balance from metrics by name, each summed over all Envoys.
     pub fn of(metrics: &BTreeMap<String, u64>) -> Self {
         let get = |name: &str| metrics.get(name).copied().unwrap_or_default();
         let dropped = metrics.iter().filter(|(name, _)| name.starts_with("sidespan_dropped_")).map(|(_, value)| value);
@@ -267,22 +270,22 @@ impl Books {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::demo::samples::{journey, spans_of};
+    use crate::demo::test_data::{entries_of, spans_of};
 
-    const PROMISE: Promise = Promise { whole_path: true, exact_errors: true, contexts: true };
+    const ALL_GUARANTEES: Guarantees = Guarantees { whole_path: true, exact_errors: true, unique_contexts: true };
 
     /// A healthy unsampled trace, a healthy sampled one, a visible failure and a masked one, everything as it should be.
-    fn good() -> Evidence {
-        let unsampled = journey("a", &[200; 6], false);
-        let sampled = journey("b", &[200; 6], true);
-        let visible = journey("c", &[500, 500, 500, 500, 503, 503], false);
-        let masked = journey("d", &[200, 200, 200, 200, 503, 503], false);
+    fn good() -> Observations {
+        let unsampled = entries_of("a", &[200; 6], false);
+        let sampled = entries_of("b", &[200; 6], true);
+        let visible = entries_of("c", &[500, 500, 500, 500, 503, 503], false);
+        let masked = entries_of("d", &[200, 200, 200, 200, 503, 503], false);
         let spans: Vec<ReceivedSpan> =
             [spans_of(&sampled, "ot=th:8"), spans_of(&visible, "ot=th:0"), spans_of(&masked, "ot=th:0")].concat();
         let metrics = [("sidespan_spans_kept_total", 18), ("sidespan_spans_exported_total", 18)];
-        Evidence {
+        Observations {
             requests: 4,
-            passages: [unsampled, sampled, visible, masked].concat(),
+            entries: [unsampled, sampled, visible, masked].concat(),
             calls: 2,
             bytes: 1000,
             metrics: metrics.map(|(name, value)| (name.to_owned(), value)).into(),
@@ -292,9 +295,9 @@ mod tests {
 
     #[test]
     fn what_happened_is_counted() {
-        let account = Account::of(&good(), &PROMISE);
+        let account = Account::of(&good(), &ALL_GUARANTEES);
         assert_eq!(account.problems, [""; 0]);
-        assert_eq!((account.requests, account.passages, account.spans), (4, 24, 18));
+        assert_eq!((account.requests, account.entries, account.spans), (4, 24, 18));
         assert_eq!(account.failing, Share { of: 2, all: 2 });
         assert_eq!((account.masked, account.head_only), (1, 0));
         assert_eq!(account.healthy, Share { of: 1, all: 2 });
@@ -303,35 +306,44 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_wrong_is_named() {
-        type Change = fn(&mut Evidence);
+    fn every_deviation_is_reported() {
+        type Change = fn(&mut Observations);
         let table: [(Change, &str); 9] = [
-            (|evidence| drop(evidence.spans.remove(6)), "failing trace c: gateway has no span"),
-            (|evidence| drop(evidence.spans.remove(17)), "failing trace d: database inbound has no span"),
-            (|evidence| evidence.spans[8].parent_span_id.clear(), "failing trace c: frontend outbound is not a child"),
-            (|evidence| evidence.spans[6].trace_state = "ot=th:8".to_owned(), "failed at the gateway: 1 happened"),
-            (|evidence| evidence.spans[6].trace_state.clear(), "failures at all hops: 8 happened"),
-            (|evidence| evidence.spans[0].span_id = "strange".to_owned(), "1 spans belong to no request"),
-            (|evidence| evidence.spans[0].problems.push("kind 0".to_owned()), "not valid OTLP: kind 0"),
-            (|evidence| evidence.metrics.extend([("sidespan_dropped_rejected_total".to_owned(), 1)]), "do not balance"),
-            (|evidence| evidence.requests = 5, "5 requests, 4 at the gateway, 4 traces"),
+            (|observations| drop(observations.spans.remove(6)), "failing trace c: gateway has no span"),
+            (|observations| drop(observations.spans.remove(17)), "failing trace d: database inbound has no span"),
+            (
+                |observations| observations.spans[8].parent_span_id.clear(),
+                "failing trace c: frontend outbound is not a child",
+            ),
+            (
+                |observations| observations.spans[6].trace_state = "ot=th:8".to_owned(),
+                "failed at the gateway: 1 happened",
+            ),
+            (|observations| observations.spans[6].trace_state.clear(), "failures at all hops: 8 happened"),
+            (|observations| observations.spans[0].span_id = "strange".to_owned(), "1 spans belong to no request"),
+            (|observations| observations.spans[0].problems.push("kind 0".to_owned()), "not valid OTLP: kind 0"),
+            (
+                |observations| observations.metrics.extend([("sidespan_dropped_rejected_total".to_owned(), 1)]),
+                "do not balance",
+            ),
+            (|observations| observations.requests = 5, "5 requests, 4 at the gateway, 4 traces"),
         ];
         for (change, expected) in table {
-            let mut evidence = good();
-            change(&mut evidence);
-            let problems = Account::of(&evidence, &PROMISE).problems;
+            let mut observations = good();
+            change(&mut observations);
+            let problems = Account::of(&observations, &ALL_GUARANTEES).problems;
             assert!(problems.iter().any(|problem| problem.contains(expected)), "{expected}: {problems:?}");
         }
     }
 
     #[test]
-    fn a_configuration_that_promises_less_is_held_to_less() {
-        let mut evidence = good();
-        evidence.spans.remove(6);
-        evidence.metrics.insert("sidespan_spans_kept_total".to_owned(), 17);
-        evidence.metrics.insert("sidespan_spans_exported_total".to_owned(), 17);
-        let less = Promise { whole_path: false, exact_errors: false, contexts: true };
-        let account = Account::of(&evidence, &less);
+    fn only_what_the_configuration_guarantees_is_checked() {
+        let mut observations = good();
+        observations.spans.remove(6);
+        observations.metrics.insert("sidespan_spans_kept_total".to_owned(), 17);
+        observations.metrics.insert("sidespan_spans_exported_total".to_owned(), 17);
+        let less = Guarantees { whole_path: false, exact_errors: false, unique_contexts: true };
+        let account = Account::of(&observations, &less);
         assert_eq!((account.problems.len(), account.failing), (0, Share { of: 1, all: 2 }));
     }
 }

@@ -1,12 +1,12 @@
-//! Ctrl-C and SIGTERM, so that whatever was started is ended.
+//! Handles Ctrl-C and SIGTERM, so that every started process is stopped.
 
 use anyhow::{Result, bail};
 use std::future::Future;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Listens from its making on: what comes between two steps ends the next one.
+/// Receives both signals from its creation on. A signal between two steps ends the next step.
 ///
-/// A handler that is installed stays for as long as the process lives, so a listener for each step would swallow those.
+/// One value serves all steps: an installed handler stays for the life of the process, so a signal between two values would be lost.
 pub struct Interrupt {
     pressed: Signal,
     terminated: Signal,
@@ -15,26 +15,29 @@ pub struct Interrupt {
 // === impl Interrupt ===
 
 impl Interrupt {
-    /// Takes both signals over; they do nothing by themselves any more.
+    /// Installs the handlers. From now on the signals do not end the process by themselves.
     pub fn listen() -> Result<Self> {
         sidespan_harness::run(async {
             Ok(Self { pressed: signal(SignalKind::interrupt())?, terminated: signal(SignalKind::terminate())? })
         })
     }
 
-    /// Runs it unless a signal comes, or came, first; whatever it had started ends then.
-    pub fn or<T>(&mut self, work: impl Future<Output = Result<T>>) -> Result<T> {
+    /// Runs `work` until it ends or a signal arrives; a signal that arrived before counts too. Dropping `work` stops what it started.
+    ///
+    /// # Errors
+    /// Those of `work`, or that it was interrupted.
+    pub fn run_unless_interrupted<T>(&mut self, work: impl Future<Output = Result<T>>) -> Result<T> {
         sidespan_harness::run(async {
             tokio::select! {
                 biased;
-                () = self.come() => bail!("interrupted; everything that was started has been ended"),
+                () = self.wait() => bail!("interrupted; all started processes were stopped"),
                 done = work => done,
             }
         })
     }
 
     /// Waits for a signal.
-    pub async fn come(&mut self) {
+    pub async fn wait(&mut self) {
         tokio::select! {
             _ = self.pressed.recv() => (),
             _ = self.terminated.recv() => (),
@@ -51,10 +54,10 @@ mod tests {
     fn a_signal_between_two_steps_ends_the_next_one() -> Result<()> {
         for name in ["-INT", "-TERM"] {
             let mut interrupt = Interrupt::listen()?;
-            interrupt.or(async { Ok(()) })?;
+            interrupt.run_unless_interrupted(async { Ok(()) })?;
             assert!(Command::new("kill").args([name, &id().to_string()]).status()?.success());
             let patience = std::time::Duration::from_secs(30);
-            let next = interrupt.or(async {
+            let next = interrupt.run_unless_interrupted(async {
                 tokio::time::sleep(patience).await;
                 Ok(())
             });

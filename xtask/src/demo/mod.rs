@@ -1,47 +1,49 @@
-//! `cargo xtask demo`: the first thing a visitor sees.
+//! `cargo xtask demo`: starts a mesh, sends traffic, and reports traces and the sampling account.
 //!
-//! It shows only what happened: spans are what the receiver decoded, the truth they are compared with is what Envoy's access
-//! logs and the applications recorded, and what is said about the filter's books is read from Envoy's metrics.
+//! It shows only observed facts: spans that the receiver decoded, Envoy's access logs, headers that the applications recorded,
+//! and the filter's metrics from Envoy.
 
+mod access_log;
 mod account;
+mod adjusted_count;
+mod collect;
+mod demo_mesh;
+mod guarantees;
+mod header_path;
 mod hop;
 mod interrupt;
-mod paper;
-mod promise;
 mod report;
-mod settle;
-mod stage;
-mod traces;
+mod styled_text;
+mod trace_context;
+mod trace_tree;
+mod traces_file;
 mod traffic;
-mod tree;
-mod weight;
-mod wire;
 
 #[cfg(test)]
-mod samples;
+mod test_data;
 
 use crate::steps::Steps;
 use crate::{build, envoy};
-use account::{Account, Evidence};
+use account::{Account, Observations};
 use anyhow::{Context as _, Result, ensure};
+use demo_mesh::DemoMesh;
+use guarantees::Guarantees;
 use indicatif::{ProgressBar, ProgressStyle};
 use interrupt::Interrupt;
-use paper::Paper;
-use promise::Promise;
 use serde_json::Value;
 use sidespan_harness::provide;
-use stage::Stage;
 use std::fs;
 use std::path::{Path, PathBuf};
-use traffic::{GUEST_TRACE, Traffic};
+use styled_text::StyledText;
+use traffic::{B3_CLIENT_TRACE, Traffic};
 
-/// What the demo can be told.
+/// Options of `cargo xtask demo`.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
-  cargo xtask demo                                        five seconds of traffic, then traces and the sampling account
-  cargo xtask demo --seconds 30 --rate 400                more of it
-  cp xtask/src/demo/config.json my.json                   a configuration to play with
-  cargo xtask demo --config my.json --keep                tried, with the mesh left running")]
+  cargo xtask demo                                        five seconds of traffic, traces and the sampling account
+  cargo xtask demo --seconds 30 --rate 400                more traffic
+  cp xtask/src/demo/config.json my.json                   a configuration to edit
+  cargo xtask demo --config my.json --keep                run it, and leave the mesh running")]
 pub struct Arguments {
     /// How long to send traffic
     #[arg(long, value_name = "N", default_value_t = 5.0)]
@@ -63,7 +65,7 @@ const CONFIG: &str = include_str!("config.json");
 /// Runs the demo.
 ///
 /// # Errors
-/// If anything cannot be had or started, or if what the configuration promises did not come true.
+/// If something cannot be provided or started, or if a check fails.
 pub fn run(arguments: &Arguments) -> Result<()> {
     arguments.check()?;
     let config = arguments.config()?;
@@ -71,17 +73,17 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let module = steps.step("build the filter", module)?;
     let envoy = steps.step("provide an Envoy", || envoy::provide(None))?;
     let mut interrupt = Interrupt::listen()?;
-    let stage = steps.step("start a gateway and three services, an Envoy process for each", || {
-        interrupt.or(Stage::start(&envoy, &module, &config))
+    let demo = steps.step("start a gateway and three services, an Envoy process for each", || {
+        interrupt.run_unless_interrupted(DemoMesh::start(&envoy, &module, &config))
     })?;
-    stage.warnings().iter().for_each(|warning| eprintln!("note: {warning}"));
-    let (traffic, evidence, unsettled) =
-        steps.step(&arguments.headline(), || interrupt.or(arguments.traffic(&stage)))?;
-    let outcome = show(&stage, &config, &traffic, &evidence, unsettled)?;
+    demo.warnings().iter().for_each(|warning| eprintln!("note: {warning}"));
+    let (traffic, observations, incomplete) =
+        steps.step(&arguments.headline(), || interrupt.run_unless_interrupted(arguments.traffic(&demo)))?;
+    let outcome = show(&demo, &config, &traffic, &observations, incomplete)?;
     if arguments.keep {
-        keep(&stage, &mut interrupt)?;
+        keep(&demo, &mut interrupt)?;
     }
-    sidespan_harness::run(stage.mesh.quit())?;
+    sidespan_harness::run(demo.mesh.quit())?;
     outcome
 }
 
@@ -105,18 +107,18 @@ impl Arguments {
         format!("send {} requests a second for {} s; four of a hundred will fail", self.rate, self.seconds)
     }
 
-    async fn traffic(&self, stage: &Stage) -> Result<(Traffic, Evidence, Option<String>)> {
+    async fn traffic(&self, demo: &DemoMesh) -> Result<(Traffic, Observations, Option<String>)> {
         let total = ((self.seconds * self.rate) as usize).max(1);
         let bar = ProgressBar::new(total as u64);
         bar.set_style(ProgressStyle::with_template("    {bar:40} {pos}/{len} requests")?);
-        let traffic = traffic::send(&stage.mesh, total, self.rate, |answered| bar.set_position(answered as u64)).await;
+        let traffic = traffic::send(&demo.mesh, total, self.rate, |answered| bar.set_position(answered as u64)).await;
         bar.finish_and_clear();
-        let (evidence, unsettled) = settle::evidence(stage, total).await?;
-        Ok((traffic, evidence, unsettled))
+        let (observations, incomplete) = collect::when_complete(demo, total).await?;
+        Ok((traffic, observations, incomplete))
     }
 }
 
-/// The module that `SIDESPAN_WASM` names, else what the sources say now.
+/// The module that `SIDESPAN_WASM` names, else one built from the sources.
 fn module() -> Result<PathBuf> {
     match std::env::var_os("SIDESPAN_WASM").filter(|path| !path.is_empty()) {
         Some(path) => {
@@ -127,37 +129,37 @@ fn module() -> Result<PathBuf> {
     }
 }
 
-/// Writes the report; the inner result is whether all is well.
+/// Prints the report. The inner result is an error if a check failed.
 fn show(
-    stage: &Stage,
+    demo: &DemoMesh,
     config: &Value,
     traffic: &Traffic,
-    evidence: &Evidence,
-    unsettled: Option<String>,
+    observations: &Observations,
+    incomplete: Option<String>,
 ) -> Result<Result<()>> {
-    let promise = Promise::of(config).after_losses(account::Books::of(&evidence.metrics).lost());
-    let mut account = Account::of(evidence, &promise);
-    account.problems.extend(unsettled);
+    let guarantees = Guarantees::of(config).after_losses(account::SpanBalance::of(&observations.metrics).lost());
+    let mut account = Account::of(observations, &guarantees);
+    account.problems.extend(incomplete);
     account.problems.extend(unanswered(traffic));
     account
         .problems
-        .extend(stage.receiver.errors().into_iter().map(|error| format!("an export was unreadable: {error}")));
-    account.problems.extend(stage.traps());
+        .extend(demo.receiver.errors().into_iter().map(|error| format!("an export was unreadable: {error}")));
+    account.problems.extend(demo.traps());
     let head = format!("{} %", config["sampling"]["randomSamplingPercentage"].as_f64().unwrap_or(1.0));
-    let journeys = hop::journeys(&evidence.passages);
-    let mut paper = Paper::for_stdout();
-    report::write_traces(&mut paper, &report::picks(&journeys, &evidence.spans, &head), &evidence.spans);
-    if let Some(journey) = journeys.get(GUEST_TRACE) {
-        report::write_headers(&mut paper, &wire::guest(&stage.mesh, journey)?);
+    let traces = access_log::by_trace(&observations.entries);
+    let mut out = StyledText::for_stdout();
+    report::write_traces(&mut out, &report::examples(&traces, &observations.spans, &head), &observations.spans);
+    if let Some(entries) = traces.get(B3_CLIENT_TRACE) {
+        report::write_headers(&mut out, &header_path::of_b3_client(&demo.mesh, entries)?);
     }
-    report::write_account(&mut paper, &account, traffic, &head);
-    report::write_verdict(&mut paper, &account.problems, promise.whole_path);
-    let file = traces::write(&stage.receiver.exports())?;
-    write_next_steps(&mut paper, &file);
-    print!("{}", paper.take());
+    report::write_account(&mut out, &account, traffic, &head);
+    report::write_verdict(&mut out, &account.problems, guarantees.whole_path);
+    let file = traces_file::write(&demo.receiver.exports())?;
+    write_next_steps(&mut out, &file);
+    print!("{}", out.take());
     Ok(match account.problems.len() {
         0 => Ok(()),
-        n => Err(anyhow::anyhow!("{n} of the demo's checks failed, see above; Envoy's logs stay with HARNESS_KEEP=1")),
+        n => Err(anyhow::anyhow!("{n} checks of the demo failed, see above; HARNESS_KEEP=1 keeps Envoy's logs")),
     })
 }
 
@@ -166,56 +168,56 @@ fn unanswered(traffic: &Traffic) -> Option<String> {
     Some(format!("{} requests got no answer, such as: {first}", traffic.unanswered.len()))
 }
 
-fn write_next_steps(paper: &mut Paper, traces: &Path) {
+fn write_next_steps(out: &mut StyledText, traces: &Path) {
     let here = std::env::current_dir().unwrap_or_default();
     let traces = traces.strip_prefix(&here).unwrap_or(traces).display();
-    paper.title("Next", "");
-    paper.line(&format!("see all traces    Jaeger UI → Search → Upload → {traces} (OTLP/JSON)"));
-    paper.line("play with it      cp xtask/src/demo/config.json my.json, change it, cargo xtask demo --config my.json");
-    paper.line("send your own     cargo xtask demo --keep leaves the mesh running and prints curl commands");
+    out.title("Next", "");
+    out.line(&format!("see all traces    Jaeger UI → Search → Upload → {traces} (OTLP/JSON)"));
+    out.line("change it         cp xtask/src/demo/config.json my.json, change it, cargo xtask demo --config my.json");
+    out.line("send your own     cargo xtask demo --keep leaves the mesh running and prints curl commands");
 }
 
-/// Waits for the end, and says what to do meanwhile.
-fn keep(stage: &Stage, interrupt: &mut Interrupt) -> Result<()> {
-    let (entry, host, mut paper) = (stage.mesh.entry(), stage.mesh.host(), Paper::for_stdout());
+/// Prints how to use the running mesh, and waits for an interrupt.
+fn keep(demo: &DemoMesh, interrupt: &mut Interrupt) -> Result<()> {
+    let (entry, host, mut out) = (demo.mesh.entry(), demo.mesh.host(), StyledText::for_stdout());
     let plan = sidespan_harness::mesh::PLAN;
-    paper.title("The mesh keeps running until Ctrl-C", "");
-    for (name, envoy) in stage.mesh.envoys() {
+    out.title("The mesh keeps running until Ctrl-C", "");
+    for (name, envoy) in demo.mesh.envoys() {
         let admin = format!("http://127.0.0.1:{}/stats?filter=sidespan", envoy.admin_port());
-        paper.line(&format!("{name:10} {admin}   log and access logs in {}", envoy.directory().display()));
+        out.line(&format!("{name:10} {admin}   log and access logs in {}", envoy.directory().display()));
     }
-    paper.line(&format!("\ncurl -i -H 'host: {host}' http://127.0.0.1:{entry}/checkout/1"));
-    paper.line(&format!("  -H '{plan}: database=503'                  the database fails, the client sees 500"));
-    paper.line(&format!("  -H '{plan}: database=503; backend=mask'    the backend hides it"));
-    paper.line(&format!("  -H '{plan}: database=reset'                no answer at all"));
-    paper.line("  -H 'traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01'");
-    paper.line("New spans are shown here as they arrive.");
-    print!("{}", paper.take());
+    out.line(&format!("\ncurl -i -H 'host: {host}' http://127.0.0.1:{entry}/checkout/1"));
+    out.line(&format!("  -H '{plan}: database=503'                  the database fails, the client sees 500"));
+    out.line(&format!("  -H '{plan}: database=503; backend=mask'    the backend hides it"));
+    out.line(&format!("  -H '{plan}: database=reset'                no answer at all"));
+    out.line("  -H 'traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01'");
+    out.line("New spans are shown here as they arrive.");
+    print!("{}", out.take());
     sidespan_harness::run(async {
-        drop(stage.receiver.take());
+        drop(demo.receiver.take());
         tokio::select! {
-            () = interrupt.come() => Ok(()),
-            ended = show_arrivals(stage) => ended,
+            () = interrupt.wait() => Ok(()),
+            ended = show_arrivals(demo) => ended,
         }
     })
 }
 
-/// Never ends by itself.
-async fn show_arrivals(stage: &Stage) -> Result<()> {
-    let mut paper = Paper::for_stdout();
+/// Prints each trace when it is complete; ends only with an error.
+async fn show_arrivals(demo: &DemoMesh) -> Result<()> {
+    let mut out = StyledText::for_stdout();
     let mut traces: Vec<(String, Vec<sidespan_harness::ReceivedSpan>)> = Vec::new();
     loop {
         tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
-        let arrived = stage.receiver.take();
-        stage.mesh.clear();
-        // What was there a round ago and did not grow is whole.
+        let arrived = demo.receiver.take();
+        demo.mesh.clear();
+        // A trace that did not grow since the last round is complete.
         let (grown, whole): (Vec<_>, Vec<_>) =
             traces.drain(..).partition(|(trace_id, _)| arrived.iter().any(|span| span.trace_id == *trace_id));
         for (trace_id, spans) in whole {
-            paper.title(&format!("trace {trace_id}"), "");
-            tree::write(&mut paper, &spans.iter().collect::<Vec<_>>());
+            out.title(&format!("trace {trace_id}"), "");
+            trace_tree::write(&mut out, &spans.iter().collect::<Vec<_>>());
         }
-        print!("{}", paper.take());
+        print!("{}", out.take());
         traces = grown;
         for span in arrived {
             match traces.iter_mut().find(|(trace_id, _)| *trace_id == span.trace_id) {

@@ -1,4 +1,4 @@
-//! What the clients send: a steady stream of requests, some of which are told to fail on the way.
+//! The requests of the clients, at a constant rate. Some of them carry a plan that makes them fail.
 
 use anyhow::{Context, Result};
 use sidespan_harness::client::{Client, fire};
@@ -6,7 +6,7 @@ use sidespan_harness::mesh::{Action, Mesh, PLAN, Plan};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// What the clients saw.
+/// The results as the clients saw them.
 #[derive(Debug, Default)]
 pub struct Traffic {
     /// Answers with a status below 500.
@@ -19,17 +19,17 @@ pub struct Traffic {
     pub time: Duration,
 }
 
-/// Trace headers of the client that brings a context of its own: B3 in several headers, 64-bit ids, sampled.
-pub const GUEST: &[(&str, &str)] =
+/// Trace headers of the one client that sends a context: B3 in several headers, 64-bit ids, sampled.
+pub const B3_CLIENT_HEADERS: &[(&str, &str)] =
     &[("x-b3-traceid", "a3ce929d0e0e4736"), ("x-b3-spanid", "00f067aa0ba902b7"), ("x-b3-sampled", "1")];
 
-/// The guest's trace, as W3C writes it.
-pub const GUEST_TRACE: &str = "0000000000000000a3ce929d0e0e4736";
+/// The trace id of that client, as 32 hex digits.
+pub const B3_CLIENT_TRACE: &str = "0000000000000000a3ce929d0e0e4736";
 
 /// At most so many requests at once.
 const CONCURRENCY: usize = 64;
 
-/// What happens to the n-th request: four of a hundred fail, two of these unseen by the client.
+/// The plan of the n-th request: four of a hundred fail, and for two of these the client still gets 200.
 pub fn plan(n: usize) -> Plan {
     let jitter = Duration::from_millis(((n * 7919) % 13) as u64);
     let plan = Plan::new().with("database", Action::Delay(jitter));
@@ -42,7 +42,7 @@ pub fn plan(n: usize) -> Plan {
     }
 }
 
-/// Sends `total` requests at `rate` a second, the guest's among them; `progress` is told how many were answered.
+/// Sends `total` requests at `rate` a second, one of them with the headers of the B3 client. Calls `progress` with the number of answers.
 pub async fn send(mesh: &Mesh, total: usize, rate: f64, progress: impl Fn(usize)) -> Traffic {
     let (client, begin, answered) = (mesh.client(), tokio::time::Instant::now(), AtomicUsize::new(0));
     let (client, answered, progress) = (&client, &answered, &progress);
@@ -65,10 +65,10 @@ pub async fn send(mesh: &Mesh, total: usize, rate: f64, progress: impl Fn(usize)
     traffic
 }
 
-async fn request(client: &Client, host: &str, n: usize, guest: bool) -> Result<u16> {
-    let plan = if guest { Plan::new() } else { plan(n) }.to_string();
+async fn request(client: &Client, host: &str, n: usize, with_b3: bool) -> Result<u16> {
+    let plan = if with_b3 { Plan::new() } else { plan(n) }.to_string();
     let mut headers = vec![(PLAN, plan.as_str()), ("x-tenant-id", ["acme", "globex", "initech"][n % 3])];
-    headers.extend(GUEST.iter().filter(|_| guest));
+    headers.extend(B3_CLIENT_HEADERS.iter().filter(|_| with_b3));
     let path = format!("/checkout/{}", 10_000 + n);
     let reply = client.get(host, &path, &headers).await.with_context(|| format!("request {n}"))?;
     Ok(reply.status.as_u16())
@@ -91,6 +91,6 @@ mod tests {
         assert_eq!(plans.iter().filter(|plan| fails(plan)).count(), 4);
         assert_eq!(plans.iter().filter(|plan| masked(plan)).count(), 2);
         assert_ne!(plan(50).to_string(), plan(51).to_string(), "durations differ");
-        assert!(!fails(&plan(50)), "the guest's place is no failure's");
+        assert!(!fails(&plan(50)), "the request with B3 headers does not fail");
     }
 }

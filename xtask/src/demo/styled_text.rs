@@ -1,89 +1,89 @@
-//! Plain text with a little colour, where colour is wanted.
+//! Text for the terminal, with colours where the terminal supports them.
 
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 
-/// Columns of everything that is printed.
+/// Width of the output in columns.
 pub const WIDTH: usize = 104;
 
-/// What is printed, so far.
-pub struct Paper {
+/// The text that was written so far.
+pub struct StyledText {
     colour: bool,
     text: String,
 }
 
-/// How a piece of text looks on a terminal.
+/// The style of a piece of text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ink {
-    /// As it is.
+pub enum Style {
+    /// No style.
     Plain,
     /// Headlines.
     Bold,
-    /// What may be passed over.
+    /// Details.
     Dim,
     /// Failures.
     Red,
-    /// What is as it should be.
+    /// Successes.
     Green,
-    /// What stands out.
+    /// What the reader should notice.
     Yellow,
 }
 
-// === impl Paper ===
+// === impl StyledText ===
 
-impl Paper {
-    /// Colour only on a terminal that has it, and never against the user's will (<https://no-color.org>).
+impl StyledText {
+    /// With colour if the standard output is a terminal that supports it and `NO_COLOR` is not set (<https://no-color.org>).
     pub fn for_stdout() -> Self {
         let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
         let dumb = set("TERM").is_some_and(|term| term == "dumb");
         Self { colour: std::io::stdout().is_terminal() && set("NO_COLOR").is_none() && !dumb, text: String::new() }
     }
 
-    /// Without colour.
+    /// Text without colour.
     #[cfg(test)]
     pub fn plain() -> Self {
         Self { colour: false, text: String::new() }
     }
 
-    /// What was written since the last call.
+    /// Returns and removes what was written.
     pub fn take(&mut self) -> String {
         std::mem::take(&mut self.text)
     }
 
-    /// An empty line, a headline, and a note on its right.
+    /// Writes an empty line and a heading, with a note on its right.
     pub fn title(&mut self, title: &str, note: &str) {
         let gap = WIDTH.saturating_sub(title.chars().count() + note.chars().count()).max(2);
-        let (title, note) = (self.ink(Ink::Bold, title), self.ink(Ink::Dim, note));
+        let (title, note) = (self.styled(Style::Bold, title), self.styled(Style::Dim, note));
         self.line(&format!("\n{title}{}{note}", " ".repeat(gap)));
     }
 
-    /// A line.
+    /// Writes a line.
     pub fn line(&mut self, line: &str) {
         let _ = writeln!(self.text, "{}", line.trim_end());
     }
 
-    /// A line that may be passed over.
-    pub fn note(&mut self, line: &str) {
-        let line = self.ink(Ink::Dim, line);
+    /// Writes a dimmed line.
+    pub fn dim_line(&mut self, line: &str) {
+        let line = self.styled(Style::Dim, line);
         self.line(&line);
     }
 
-    /// The text as it is to be written.
-    pub fn ink(&self, ink: Ink, text: &str) -> String {
-        let code = match ink {
-            Ink::Plain => return text.to_owned(),
-            Ink::Bold => 1,
-            Ink::Dim => 2,
-            Ink::Red => 31,
-            Ink::Green => 32,
-            Ink::Yellow => 33,
+    /// The text with the escape sequences of the style.
+    pub fn styled(&self, style: Style, text: &str) -> String {
+        let code = match style {
+            Style::Plain => return text.to_owned(),
+            Style::Bold => 1,
+            Style::Dim => 2,
+            Style::Red => 31,
+            Style::Green => 32,
+            Style::Yellow => 33,
         };
         if self.colour && !text.is_empty() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
 }
 
-/// At most `width` characters; what is cut off is marked.
-pub fn cut(text: &str, width: usize) -> String {
+/// At most `width` characters. If text was removed, `…` is the last one.
+pub fn truncate(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return text.to_owned();
     }
@@ -112,20 +112,20 @@ mod tests {
         for (number, expected) in table {
             assert_eq!(thousands(number), expected);
         }
-        assert_eq!((cut("abc", 3).as_str(), cut("abcd", 3).as_str()), ("abc", "ab…"));
+        assert_eq!((truncate("abc", 3).as_str(), truncate("abcd", 3).as_str()), ("abc", "ab…"));
     }
 
     #[test]
     fn without_colour_there_is_no_escape() {
-        let mut paper = Paper::plain();
-        paper.title("title", "note");
-        let red = paper.ink(Ink::Red, "red");
-        paper.line(&red);
-        let text = paper.take();
+        let mut out = StyledText::plain();
+        out.title("title", "note");
+        let red = out.styled(Style::Red, "red");
+        out.line(&red);
+        let text = out.take();
         assert!(!text.contains('\x1b'));
         assert_eq!(text.lines().map(|line| line.chars().count()).max(), Some(WIDTH));
-        let coloured = Paper { colour: true, text: String::new() };
-        assert_eq!(coloured.ink(Ink::Red, "red"), "\x1b[31mred\x1b[0m");
-        assert_eq!(coloured.ink(Ink::Red, ""), "");
+        let coloured = StyledText { colour: true, text: String::new() };
+        assert_eq!(coloured.styled(Style::Red, "red"), "\x1b[31mred\x1b[0m");
+        assert_eq!(coloured.styled(Style::Red, ""), "");
     }
 }

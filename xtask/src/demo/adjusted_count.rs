@@ -1,30 +1,30 @@
 //! How many spans an exported one stands for, by the `th` member of its `tracestate`.
 //!
 //! OpenTelemetry, "TraceState: Probability Sampling": `th` is the 56-bit rejection threshold in hexadecimal with zeros on
-//! the right left out; the adjusted count is 2⁵⁶ / (2⁵⁶ − th). Read here anew, so with code that the filter does not share.
+//! the right left out; the adjusted count is 2⁵⁶ / (2⁵⁶ − th). This code is independent of the filter's, so that it can check the filter.
 
 use sidespan_harness::ReceivedSpan;
 
 /// An adjusted count.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Weight {
-    /// The threshold as it was written, and the count.
+pub enum AdjustedCount {
+    /// The threshold as written, and the count.
     Known {
         /// Hexadecimal digits.
         th: String,
         /// At least 1.
         count: f64,
     },
-    /// There is no threshold, or none that can be read.
+    /// There is no readable threshold.
     Unknown,
 }
 
 /// A sum of adjusted counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Estimate {
-    /// Spans it was made from.
+    /// Number of spans.
     pub spans: usize,
-    /// Spans without a threshold, which it leaves out.
+    /// Spans without a threshold; the sum leaves them out.
     pub unknown: usize,
     /// The sum.
     pub sum: f64,
@@ -32,16 +32,18 @@ pub struct Estimate {
     pub error: f64,
 }
 
-/// The adjusted count that a `tracestate` tells.
-pub fn of(trace_state: &str) -> Weight {
-    let Some(th) = threshold(trace_state).filter(|th| !th.is_empty() && th.len() <= 14) else { return Weight::Unknown };
+/// The adjusted count in a `tracestate`.
+pub fn of(trace_state: &str) -> AdjustedCount {
+    let Some(th) = threshold(trace_state).filter(|th| !th.is_empty() && th.len() <= 14) else {
+        return AdjustedCount::Unknown;
+    };
     match u64::from_str_radix(th, 16) {
         Ok(digits) => {
             let rejected = digits << (4 * (14 - th.len()));
             let all = (1_u64 << 56) as f64;
-            Weight::Known { th: th.to_owned(), count: all / (all - rejected as f64) }
+            AdjustedCount::Known { th: th.to_owned(), count: all / (all - rejected as f64) }
         }
-        Err(_) => Weight::Unknown,
+        Err(_) => AdjustedCount::Unknown,
     }
 }
 
@@ -53,18 +55,18 @@ fn threshold(trace_state: &str) -> Option<&str> {
 // === impl Estimate ===
 
 impl Estimate {
-    /// Adds up; each span was kept independently of the others with one chance in its count.
+    /// Adds up the counts. The standard error assumes that each span was kept independently, with the probability 1 / count.
     pub fn of<'a>(spans: impl IntoIterator<Item = &'a ReceivedSpan>) -> Self {
         let mut estimate = Self::default();
         let mut variance = 0.0;
         for span in spans {
             estimate.spans += 1;
             match of(&span.trace_state) {
-                Weight::Known { count, .. } => {
+                AdjustedCount::Known { count, .. } => {
                     estimate.sum += count;
                     variance += count * (count - 1.0);
                 }
-                Weight::Unknown => estimate.unknown += 1,
+                AdjustedCount::Unknown => estimate.unknown += 1,
             }
         }
         estimate.error = variance.sqrt();
@@ -75,7 +77,7 @@ impl Estimate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::demo::samples::span;
+    use crate::demo::test_data::span;
     use sidespan_harness::span::Kind;
 
     #[test]
@@ -93,10 +95,10 @@ mod tests {
         ];
         for (trace_state, expected, why) in table {
             match (of(trace_state), expected) {
-                (Weight::Known { count, .. }, Some(expected)) => {
+                (AdjustedCount::Known { count, .. }, Some(expected)) => {
                     assert!((count - expected).abs() < 1e-9, "{why}: {count}")
                 }
-                (found, expected) => assert!(found == Weight::Unknown && expected.is_none(), "{why}: {found:?}"),
+                (found, expected) => assert!(found == AdjustedCount::Unknown && expected.is_none(), "{why}: {found:?}"),
             }
         }
     }

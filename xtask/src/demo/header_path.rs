@@ -1,63 +1,63 @@
-//! The trace headers of one request, as they left each place on its way.
+//! The trace headers of one request, as each sender on its path sent them.
 
-use super::hop::{Context, Headers, Passage};
-use super::paper::{Ink, Paper};
-use super::traffic::GUEST;
+use super::access_log::LogEntry;
+use super::styled_text::{Style, StyledText};
+use super::trace_context::{Context, Headers, TRACE_HEADERS};
+use super::traffic::B3_CLIENT_HEADERS;
 use anyhow::Result;
 use sidespan_harness::mesh::{Exchange, Mesh};
 
-/// What left a place: what leaves one enters the next.
+/// A client, application or proxy, and the trace headers that it sent to the next one.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Place {
-    /// Who sent.
-    pub who: String,
-    /// Whether it was an Envoy with the filter.
+pub struct Sender {
+    /// What the table calls it.
+    pub name: String,
+    /// Whether it is an Envoy with the filter.
     pub filter: bool,
     /// Trace headers.
     pub headers: Headers,
 }
 
-/// Columns of the place, and of the W3C headers.
-const WHO: usize = 30;
+/// Widths of the columns of names and of W3C headers.
+const NAME: usize = 30;
 const W3C: usize = 36;
 
-/// The places that the guest's request passed, from what applications and access logs recorded.
-pub fn places(mesh: &Mesh, journey: &[Passage], client: &[(&str, &str)]) -> Result<Vec<Place>> {
-    let place = |who: String, filter, headers| Place { who, filter, headers };
-    let mut places = vec![place("client".to_owned(), false, owned(client))];
-    for passage in journey {
-        let service = passage.hop.service();
-        let (inbound, trace_id) = (passage.hop.is_inbound(), passage.context.as_ref().map(|context| &context.trace_id));
-        let who = match (passage.hop.is_first(), inbound) {
+/// The senders on the path of the request of the B3 client, as applications and access logs recorded them.
+///
+/// # Errors
+/// If the mesh has no service of that name.
+pub fn of_b3_client(mesh: &Mesh, entries: &[LogEntry]) -> Result<Vec<Sender>> {
+    let sender = |name: String, filter, headers| Sender { name, filter, headers };
+    let mut senders = vec![sender("client".to_owned(), false, owned(B3_CLIENT_HEADERS))];
+    for entry in entries {
+        let service = entry.hop.service();
+        let (inbound, trace_id) = (entry.hop.is_inbound(), entry.context.as_ref().map(|context| &context.trace_id));
+        let name = match (entry.hop.is_first(), inbound) {
             (true, _) => "gateway → frontend".to_owned(),
             (false, true) => format!("{service} sidecar → app"),
             (false, false) => format!("{service} sidecar → network"),
         };
-        places.push(place(who, true, passage.sent.clone()));
+        senders.push(sender(name, true, entry.sent.clone()));
         let exchange = if inbound { mesh.exchanges(service)? } else { Vec::new() };
-        let exchange = exchange.iter().find(|exchange| context(exchange).as_ref().map(|it| &it.trace_id) == trace_id);
+        let exchange =
+            exchange.iter().find(|exchange| context(exchange).as_ref().map(|context| &context.trace_id) == trace_id);
         for call in exchange.iter().flat_map(|exchange| &exchange.calls) {
             let sent: Vec<_> = call.sent.iter().filter(|(name, _)| is_trace_header(name)).cloned().collect();
-            places.push(place(format!("{service} app → sidecar"), false, sent));
+            senders.push(sender(format!("{service} app → sidecar"), false, sent));
         }
     }
-    Ok(places)
+    Ok(senders)
 }
 
-/// The guest's own headers.
-pub fn guest(mesh: &Mesh, journey: &[Passage]) -> Result<Vec<Place>> {
-    places(mesh, journey, GUEST)
-}
-
-/// Writes one place after the other, W3C and B3 side by side.
-pub fn write(paper: &mut Paper, places: &[Place], trace_id: &str) {
+/// Writes the senders in order, with W3C and B3 headers side by side.
+pub fn write(out: &mut StyledText, senders: &[Sender], trace_id: &str) {
     let short = short(trace_id);
-    paper.note(&format!("{:WHO$}{:W3C$}{}", "sent by", "W3C Trace Context", "B3"));
-    for place in places {
+    out.dim_line(&format!("{:NAME$}{:W3C$}{}", "sent by", "W3C Trace Context", "B3"));
+    for sender in senders {
         let of = |b3: bool| -> Vec<String> {
-            let headers = place.headers.iter().filter(|(name, _)| name.contains("b3") == b3);
+            let headers = sender.headers.iter().filter(|(name, _)| name.contains("b3") == b3);
             let mut cell: Vec<String> =
-                headers.map(|(name, value)| shown(name, &value.replace(trace_id, &short))).collect();
+                headers.map(|(name, value)| cell_text(name, &value.replace(trace_id, &short))).collect();
             if cell.is_empty() {
                 cell.push("–".to_owned());
             }
@@ -65,17 +65,17 @@ pub fn write(paper: &mut Paper, places: &[Place], trace_id: &str) {
         };
         let (w3c, b3) = (of(false), of(true));
         for line in 0..w3c.len().max(b3.len()) {
-            let who = if line == 0 { place.who.as_str() } else { "" };
-            let ink = if place.filter { Ink::Plain } else { Ink::Yellow };
-            let cell = |cells: &[String]| cells.get(line).cloned().unwrap_or_default();
-            let row = format!("{}{:W3C$}{}", paper.ink(ink, &format!("{who:WHO$}")), cell(&w3c), cell(&b3));
-            paper.line(&row);
+            let name = if line == 0 { sender.name.as_str() } else { "" };
+            let style = if sender.filter { Style::Plain } else { Style::Yellow };
+            let line_of = |cells: &[String]| cells.get(line).cloned().unwrap_or_default();
+            let row = format!("{}{:W3C$}{}", out.styled(style, &format!("{name:NAME$}")), line_of(&w3c), line_of(&b3));
+            out.line(&row);
         }
     }
 }
 
-/// The value says which header it is, but for the many of B3.
-fn shown(name: &str, value: &str) -> String {
+/// The value alone identifies `traceparent` and `b3`; other headers are written with their names.
+fn cell_text(name: &str, value: &str) -> String {
     match name {
         "traceparent" | "b3" => value.to_owned(),
         name => format!("{name}: {value}"),
@@ -106,7 +106,7 @@ fn context(exchange: &Exchange) -> Option<Context> {
 }
 
 fn is_trace_header(name: &str) -> bool {
-    super::hop::TRACE_HEADERS.contains(&name)
+    TRACE_HEADERS.contains(&name)
 }
 
 fn owned(headers: &[(&str, &str)]) -> Headers {
@@ -125,13 +125,13 @@ mod tests {
             ("tracestate", "ot=th:8"),
             ("b3", &format!("{trace}-00f067aa0ba902b7-1")),
         ]);
-        let places = [
-            Place { who: "gateway".to_owned(), filter: true, headers },
-            Place { who: "app".to_owned(), filter: false, headers: Headers::new() },
+        let senders = [
+            Sender { name: "gateway".to_owned(), filter: true, headers },
+            Sender { name: "app".to_owned(), filter: false, headers: Headers::new() },
         ];
-        let mut paper = Paper::plain();
-        write(&mut paper, &places, trace);
-        let text = paper.take();
+        let mut out = StyledText::plain();
+        write(&mut out, &senders, trace);
+        let text = out.take();
         let lines: Vec<&str> = text.lines().skip(1).map(str::trim_end).collect();
         let expected = [
             "gateway                       00-4bf9…4736-00f067aa0ba902b7-01    4bf9…4736-00f067aa0ba902b7-1",

@@ -1,7 +1,7 @@
 //! One trace as a tree.
 
-use super::paper::{Ink, Paper, WIDTH, cut, milliseconds};
-use super::weight::{self, Weight};
+use super::adjusted_count::{self, AdjustedCount};
+use super::styled_text::{Style, StyledText, WIDTH, milliseconds, truncate};
 use serde_json::Value;
 use sidespan_harness::ReceivedSpan;
 use sidespan_harness::span::{Kind, Status};
@@ -15,9 +15,9 @@ const NAME: usize = 23;
 /// The attribute that says why a span was kept.
 pub const REASON: &str = "sidespan.sampling.reason";
 
-/// Attributes worth a look, in this order.
+/// Attributes that are shown, in this order.
 const TAGS: &[&str] = &["url.path", "url.query", "tenant", "http.request.resend_count", "envoy.response_flags"];
-/// For a span of the calling side.
+/// The same for a client span.
 const CLIENT_TAGS: &[&str] =
     &["server.address", "envoy.upstream_cluster", "http.request.resend_count", "envoy.response_flags"];
 /// Attributes of the resource: of a service, and of the first one.
@@ -25,14 +25,14 @@ const RESOURCE: &[&str] = &["k8s.namespace.name"];
 const ROOT_RESOURCE: &[&str] = &["k8s.namespace.name", "cloud.region"];
 
 /// Writes a headline and the spans of one trace, children below their parents, each with a line of tags.
-pub fn write(paper: &mut Paper, spans: &[&ReceivedSpan]) {
+pub fn write(out: &mut StyledText, spans: &[&ReceivedSpan]) {
     let head = format!(
         "{:SERVICE$}{:7} {:NAME$} {:>9}  {:12}{:8}{}",
         "service", "kind", "name", "time", "status", "kept by", "counts as"
     );
-    paper.note(&head);
+    out.dim_line(&head);
     for (depth, span) in ordered(spans) {
-        write_span(paper, depth, span);
+        write_span(out, depth, span);
     }
 }
 
@@ -45,7 +45,7 @@ fn ordered<'a>(spans: &[&'a ReceivedSpan]) -> Vec<(usize, &'a ReceivedSpan)> {
     let mut out = Vec::new();
     let mut seen = BTreeSet::new();
     let roots = sorted.iter().filter(|span| !known.contains(span.parent_span_id.as_str()));
-    // The second round brings what hangs in a circle: broken, but there.
+    // The second pass adds spans whose parents form a loop, so that no span is left out.
     for root in roots.chain(&sorted) {
         descend(&sorted, root, 0, &mut seen, &mut out);
     }
@@ -68,23 +68,23 @@ fn descend<'a>(
     }
 }
 
-fn write_span(paper: &mut Paper, depth: usize, span: &ReceivedSpan) {
+fn write_span(out: &mut StyledText, depth: usize, span: &ReceivedSpan) {
     let branch = branch(depth);
-    let service = cut(span.service(), SERVICE.saturating_sub(branch.chars().count() + 1));
-    let (ink, status) = status(span);
+    let service = truncate(span.service(), SERVICE.saturating_sub(branch.chars().count() + 1));
+    let (style, status) = status(span);
     let line = format!(
         "{:SERVICE$}{:7} {:NAME$} {:>9}  {}{:8}{}",
         format!("{branch}{service}"),
         kind(span.kind),
-        cut(&span.name, NAME),
+        truncate(&span.name, NAME),
         milliseconds(span.duration()),
-        paper.ink(ink, &format!("{status:12}")),
+        out.styled(style, &format!("{status:12}")),
         span.text(REASON).unwrap_or("?"),
         counts_as(span),
     );
-    paper.line(&line);
+    out.line(&line);
     let indent = " ".repeat(branch.chars().count());
-    paper.note(&cut(&format!("{indent}{}", tags(span, depth)), WIDTH));
+    out.dim_line(&truncate(&format!("{indent}{}", tags(span, depth)), WIDTH));
 }
 
 fn branch(depth: usize) -> String {
@@ -98,19 +98,19 @@ fn kind(kind: Kind) -> String {
     format!("{kind:?}").to_uppercase()
 }
 
-fn status(span: &ReceivedSpan) -> (Ink, String) {
+fn status(span: &ReceivedSpan) -> (Style, String) {
     let code = span.int("http.response.status_code").or(span.int("http.status_code"));
     let code = code.map_or_else(|| "no answer".to_owned(), |code| code.to_string());
     match span.status {
-        Status::Error => (Ink::Red, format!("{code} error")),
-        Status::Ok | Status::Unset => (Ink::Green, code),
+        Status::Error => (Style::Red, format!("{code} error")),
+        Status::Ok | Status::Unset => (Style::Green, code),
     }
 }
 
 fn counts_as(span: &ReceivedSpan) -> String {
-    match weight::of(&span.trace_state) {
-        Weight::Known { th, count } => format!("{count:.0}  (th:{th})"),
-        Weight::Unknown => "?  (no th)".to_owned(),
+    match adjusted_count::of(&span.trace_state) {
+        AdjustedCount::Known { th, count } => format!("{count:.0}  (th:{th})"),
+        AdjustedCount::Unknown => "?  (no th)".to_owned(),
     }
 }
 
@@ -133,16 +133,16 @@ fn tags(span: &ReceivedSpan, depth: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::demo::samples::span;
+    use crate::demo::test_data::span;
 
     fn text(spans: &[ReceivedSpan]) -> String {
-        let mut paper = Paper::plain();
-        write(&mut paper, &spans.iter().collect::<Vec<_>>());
-        paper.take()
+        let mut out = StyledText::plain();
+        write(&mut out, &spans.iter().collect::<Vec<_>>());
+        out.take()
     }
 
     #[test]
-    fn children_stand_below_their_parents_with_everything_that_matters() {
+    fn children_are_written_below_their_parents_with_status_and_attributes() {
         let mut server = span("t", "b", "a", "backend", Kind::Server);
         server.attributes.insert(REASON.to_owned(), "error".into());
         server.attributes.insert("http.response.status_code".to_owned(), 503.into());
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_left_out_and_nothing_twice_whatever_the_ids_say() {
+    fn every_span_is_written_once_for_any_parent_ids() {
         let of = |pairs: &[(&str, &str)]| {
             pairs.iter().map(|(id, parent)| span("t", id, parent, "s", Kind::Server)).collect::<Vec<_>>()
         };
@@ -171,7 +171,7 @@ mod tests {
             (of(&[("a", ""), ("b", "a"), ("c", "b")]), vec![0, 1, 2], "a chain"),
             (of(&[("a", ""), ("b", "a"), ("c", "a")]), vec![0, 1, 1], "siblings"),
             (of(&[("a", ""), ("c", "b")]), vec![0, 0], "the parent is missing"),
-            (of(&[("a", "b"), ("b", "a")]), vec![0, 1], "a circle"),
+            (of(&[("a", "b"), ("b", "a")]), vec![0, 1], "a loop"),
             (of(&[("a", "a")]), vec![0], "its own parent"),
             (of(&[]), vec![], "nothing"),
         ];

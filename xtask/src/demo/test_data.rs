@@ -1,6 +1,8 @@
-//! Spans and passages for tests.
+//! Spans and access log entries for tests.
 
-use super::hop::{Context, Headers, Hop, Passage};
+use super::access_log::LogEntry;
+use super::hop::Hop;
+use super::trace_context::{Context, Headers};
 use sidespan_harness::ReceivedSpan;
 use sidespan_harness::span::{Attributes, Kind, Scope, Status};
 
@@ -28,9 +30,9 @@ pub fn span(trace_id: &str, span_id: &str, parent: &str, service: &str, kind: Ki
     }
 }
 
-/// A passage of each hop in order, span ids `<trace>0`, `<trace>1`, …
-pub fn journey(trace_id: &str, codes: &[u16], sampled: bool) -> Vec<Passage> {
-    let passage = |(n, (hop, status)): (usize, (Hop, &u16))| Passage {
+/// One entry for each hop in order, with the span ids `<trace>0`, `<trace>1`, …
+pub fn entries_of(trace_id: &str, codes: &[u16], sampled: bool) -> Vec<LogEntry> {
+    let entry = |(n, (hop, status)): (usize, (Hop, &u16))| LogEntry {
         hop,
         path: "/".to_owned(),
         status: *status,
@@ -38,14 +40,14 @@ pub fn journey(trace_id: &str, codes: &[u16], sampled: bool) -> Vec<Passage> {
         sent: Headers::new(),
         context: Some(Context { trace_id: trace_id.to_owned(), span_id: format!("{trace_id}{n}"), sampled }),
     };
-    Hop::all().zip(codes).enumerate().map(passage).collect()
+    Hop::all().zip(codes).enumerate().map(entry).collect()
 }
 
-/// The spans of such a journey, all of them.
-pub fn spans_of(journey: &[Passage], trace_state: &str) -> Vec<ReceivedSpan> {
+/// A span for each of these entries.
+pub fn spans_of(entries: &[LogEntry], trace_state: &str) -> Vec<ReceivedSpan> {
     let mut parent = String::new();
     let mut spans = Vec::new();
-    for context in journey.iter().filter_map(|passage| passage.context.as_ref()) {
+    for context in entries.iter().filter_map(|entry| entry.context.as_ref()) {
         let mut span = span(&context.trace_id, &context.span_id, &parent, "s", Kind::Server);
         span.trace_state = trace_state.to_owned();
         parent.clone_from(&context.span_id);

@@ -1,5 +1,6 @@
 //! The mesh of the demo: a gateway and three services, each Envoy a process of its own, and a receiver for their spans.
 
+use super::access_log;
 use super::hop::{self, Hop};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -10,11 +11,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-/// Everything that runs.
-pub struct Stage {
-    /// The processes and applications.
+/// The running mesh and the receiver of its spans.
+pub struct DemoMesh {
+    /// Proxies and applications.
     pub mesh: Mesh,
-    /// Where spans arrive.
+    /// Receives the spans.
     pub receiver: Receiver,
 }
 
@@ -26,9 +27,9 @@ struct Collector {
     http2: bool,
 }
 
-// === impl Stage ===
+// === impl DemoMesh ===
 
-impl Stage {
+impl DemoMesh {
     /// Starts everything, the filter with `config` on every listener.
     pub async fn start(envoy: &Path, module: &Path, config: &Value) -> Result<Self> {
         let collector = Collector::of(config)?;
@@ -36,7 +37,7 @@ impl Stage {
         let cluster = Cluster::new(&collector.cluster, receiver.port());
         let filter = Wasm::new(module).root_id("sidespan").configuration(config);
         let milliseconds = Duration::from_millis;
-        // The frontend is an application with an OpenTelemetry SDK, the backend one from the days of Zipkin.
+        // The frontend forwards W3C headers, as an OpenTelemetry SDK does; the backend forwards B3 headers, as a Zipkin library does.
         let frontend = Service::new("frontend", "shop").calls("backend", "/api/stock/4711").forwards(Forwarding::W3c);
         let backend = Service::new("backend", "shop").calls("database", "/query/stock").forwards(Forwarding::B3);
         let mesh = Mesh::builder()
@@ -46,16 +47,16 @@ impl Stage {
             .service(Service::new("database", "data").works_for(milliseconds(4)))
             .filter(filter)
             .cluster(if collector.http2 { cluster.http2() } else { cluster })
-            .access_log(&hop::access_log_format())
+            .access_log(&access_log::format())
             .bootstraps(|owner, bootstrap| {
                 println!("    {owner}");
                 bootstrap
             })
             .start(envoy)
             .await?;
-        let stage = Self { mesh, receiver };
-        stage.refuse_unusable_configuration()?;
-        Ok(stage)
+        let demo = Self { mesh, receiver };
+        demo.refuse_unusable_configuration()?;
+        Ok(demo)
     }
 
     /// The Envoy that a hop belongs to.
@@ -79,7 +80,7 @@ impl Stage {
         Ok(sums)
     }
 
-    /// What a trapped VM left in the logs.
+    /// Log lines of VMs that trapped.
     pub fn traps(&self) -> Vec<String> {
         let of = |(name, envoy): (&str, &Envoy)| -> Vec<String> {
             envoy.traps().iter().map(|line| format!("{name}: {line}")).collect()
@@ -87,20 +88,21 @@ impl Stage {
         self.mesh.envoys().flat_map(of).collect()
     }
 
-    /// What the filter warned of, each warning once.
+    /// Warnings of the filter about its configuration, without duplicates.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings: Vec<String> =
-            self.mesh.envoys().flat_map(|(_, envoy)| said(envoy, "pluginConfig: ")).collect();
+            self.mesh.envoys().flat_map(|(_, envoy)| log_lines_after(envoy, "pluginConfig: ")).collect();
         warnings.sort_unstable();
         warnings.dedup();
         warnings
     }
 
-    /// The filter lets traffic pass untouched then, which would make a dull demo.
+    /// Fails if the filter refused the configuration: it would let traffic pass without spans.
     fn refuse_unusable_configuration(&self) -> Result<()> {
-        let refused = self.mesh.envoys().find_map(|(_, envoy)| said(envoy, "pluginConfig is not usable").pop());
+        let refused =
+            self.mesh.envoys().find_map(|(_, envoy)| log_lines_after(envoy, "pluginConfig is not usable").pop());
         let Some(line) = refused else { return Ok(()) };
-        // Between the words and the problems stands what the filter does meanwhile.
+        // The log line says first what the filter does instead, then the problems.
         bail!(
             "the filter refuses the configuration: {}",
             line.split_once(": ").map_or(&*line, |(_, problems)| problems)
@@ -108,8 +110,8 @@ impl Stage {
     }
 }
 
-/// What follows `words` in lines of the log that hold them.
-fn said(envoy: &Envoy, words: &str) -> Vec<String> {
+/// The rest of each log line that contains `words`, after these words.
+fn log_lines_after(envoy: &Envoy, words: &str) -> Vec<String> {
     let log = envoy.log();
     log.lines()
         .filter_map(|line| line.split_once(words))
@@ -120,12 +122,12 @@ fn said(envoy: &Envoy, words: &str) -> Vec<String> {
 // === impl Collector ===
 
 impl Collector {
-    /// The demo answers to whatever name the configuration exports to, so that a production configuration can be tried.
+    /// Reads the name of the cluster from the configuration, so that a production configuration works in the demo.
     fn of(config: &Value) -> Result<Self> {
         let otlp = &config["exporter"]["otlp"];
         if !otlp.is_object() {
             bail!(
-                "the configuration has no exporter.otlp: the demo has no spans to show (see xtask/src/demo/config.json)"
+                "the configuration has no exporter.otlp: the demo would have no spans to show (see xtask/src/demo/config.json)"
             );
         }
         let http2 = otlp["protocol"] == "grpc";
