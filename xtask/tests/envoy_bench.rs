@@ -18,7 +18,7 @@ fn bench(folder: &Path, arguments: &[&str]) -> Result<(String, String)> {
 }
 
 #[test]
-fn a_short_benchmark_ends_in_a_report_and_a_picture() -> Result<()> {
+fn a_short_benchmark_writes_a_report_and_a_chart() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let variants = ["--variant", "sidespan 100 %", "--variant", "sidespan 10 %", "--variant", "native"];
     let arguments = [&["--part", "cost", "--scenario", "http2-40-errors"][..], &variants].concat();
@@ -38,8 +38,8 @@ fn a_short_benchmark_ends_in_a_report_and_a_picture() -> Result<()> {
     assert_eq!((spans("no tracing"), spans("sidespan 100 %")), (Some(0.0), Some(1.0)), "{report}");
     // One in ten, and one in twenty that fails.
     assert!(spans("sidespan 10 %").is_some_and(|spans| (0.1..0.2).contains(&spans)), "{report}");
-    let picture = fs::read_to_string(folder.path().join("bench/cost.svg"))?;
-    assert!(picture.contains("<svg") && picture.contains("native OpenTelemetry 1 %"), "{picture}");
+    let chart = fs::read_to_string(folder.path().join("bench/cost.svg"))?;
+    assert!(chart.contains("<svg") && chart.contains("native OpenTelemetry 1 %"), "{chart}");
     Ok(())
 }
 
@@ -66,7 +66,7 @@ mod collector {
     #[test]
     fn every_way_to_keep_all_errors_keeps_them_and_is_paid_for() -> Result<()> {
         let folder = tempfile::tempdir()?;
-        let (report, _) = bench(folder.path(), &["--part", "tier"])?;
+        let (report, _) = bench(folder.path(), &["--part", "tail-sampling"])?;
         let cells = |name: &str| -> Vec<&str> {
             let row = report.lines().find_map(|line| line.strip_prefix("| ").filter(|row| row.starts_with(name)));
             row.unwrap_or_else(|| panic!("no {name} in:\n{report}")).split(" | ").collect()

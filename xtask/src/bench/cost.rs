@@ -1,9 +1,9 @@
-//! CPU time per request: short bursts go round over the listeners, forwards and backwards, and the worker's own run time is
-//! divided by the requests.
+//! CPU time per request: the run time of Envoy's worker thread during a burst of requests, divided by their number. Bursts go
+//! over the listeners in turn, forwards and backwards.
 
 use super::scenario::Scenario;
-use super::stage::Stage;
 use super::summary::{Ratio, Summary, differences, ratio};
+use super::testbed::Testbed;
 use super::variant::{BASE, Variant};
 use anyhow::{Context as _, Result};
 use indicatif::ProgressBar;
@@ -12,34 +12,37 @@ use std::time::Duration;
 
 /// Requests of a burst.
 const BURST: usize = 500;
-/// After a burst, until what it left behind has been exported: longer than a batch waits (100 ms, see `variant.rs`).
-const SETTLE: Duration = Duration::from_millis(160);
-/// Rounds that only warm: V8 replaces its first code meanwhile.
-pub const WARM: usize = 4;
+/// Wait after a burst until its spans have been exported: longer than `batch.delay` (100 ms, see `variant.rs`).
+const EXPORT_WAIT: Duration = Duration::from_millis(160);
+/// Rounds that are not counted, because V8 replaces its first code during them.
+pub const WARM_UP_ROUNDS: usize = 4;
 
-/// What a scenario came to.
+/// The costs of all variants in one scenario.
 pub struct Costs {
-    /// Which one.
+    /// The scenario.
     pub scenario: Scenario,
     /// In the order of the variants.
     pub rows: Vec<Row>,
 }
 
-/// What a variant came to.
+/// The costs of one variant.
 pub struct Row {
     /// Its name.
     pub name: String,
     /// Microseconds of the worker per request.
     pub total: Summary,
-    /// The same, over no tracing in the same round.
+    /// The same, less that of the variant without tracing in the same round.
     pub added: Summary,
-    /// Spans that the receiver got, per request.
+    /// Received spans per request.
     pub spans: f64,
-    /// All rounds of `added`.
+    /// The values that `added` summarizes, by round.
     pub differences: Vec<f64>,
 }
 
-/// Measures a scenario.
+/// Measures all variants in a scenario.
+///
+/// # Errors
+/// If Envoy cannot be started, a request is not answered as expected, or a variant makes another number of spans than it should.
 pub async fn measure(
     envoy: &Path,
     scenario: Scenario,
@@ -47,21 +50,22 @@ pub async fn measure(
     rounds: usize,
     bar: &ProgressBar,
 ) -> Result<Costs> {
-    let mut stage = Stage::start(envoy, scenario, variants).await?;
+    let mut testbed = Testbed::start(envoy, scenario, variants).await?;
     let mut costs: Vec<Vec<f64>> = vec![Vec::new(); variants.len()];
-    for round in 0..WARM + rounds {
+    for round in 0..WARM_UP_ROUNDS + rounds {
         for place in 0..variants.len() {
-            let variant = turn(round, place, variants.len());
-            let cost = burst(&mut stage, variant).await.with_context(|| variants[variant].name.clone())?;
-            if round >= WARM {
+            let variant = position_in_round(round, place, variants.len());
+            let cost = burst(&mut testbed, variant).await.with_context(|| variants[variant].name.clone())?;
+            if round >= WARM_UP_ROUNDS {
                 costs[variant].push(cost);
             }
             bar.inc(1);
         }
     }
-    let spans = stage.check().await?;
-    stage.end().await?;
-    let base = variants.iter().position(|variant| variant.name == BASE).context("nothing to compare with")?;
+    let spans = testbed.check().await?;
+    testbed.end().await?;
+    let base =
+        variants.iter().position(|variant| variant.name == BASE).context("the variant without tracing is missing")?;
     let row = |n: usize| {
         let differences = differences(&costs[n], &costs[base]);
         Row {
@@ -75,20 +79,20 @@ pub async fn measure(
     Ok(Costs { scenario, rows: (0..variants.len()).map(row).collect() })
 }
 
-/// Forwards, then backwards, so that drift cancels; each round begins one further on, so that nobody keeps the place next
-/// to itself, where caches are warm.
-pub fn turn(round: usize, place: usize, variants: usize) -> usize {
+/// The variant to measure at a place of a round. Rounds go forwards and backwards in turn, so that drift cancels. The start
+/// moves by one every two rounds, so that no variant is always measured right after itself, with warm caches.
+pub fn position_in_round(round: usize, place: usize, variants: usize) -> usize {
     let place = if round.is_multiple_of(2) { place } else { variants - 1 - place };
     (place + round / 2) % variants
 }
 
 /// Microseconds of the worker per request.
-async fn burst(stage: &mut Stage, variant: usize) -> Result<f64> {
-    let run_time = |stage: &Stage| stage.worker.run_time_ns().context("the worker has gone");
-    let before = run_time(stage)?;
-    stage.burst(variant, BURST).await?;
-    tokio::time::sleep(SETTLE).await;
-    Ok((run_time(stage)? - before) as f64 / BURST as f64 / 1e3)
+async fn burst(testbed: &mut Testbed, variant: usize) -> Result<f64> {
+    let run_time = |testbed: &Testbed| testbed.worker.run_time_ns().context("the worker has gone");
+    let before = run_time(testbed)?;
+    testbed.burst(variant, BURST).await?;
+    tokio::time::sleep(EXPORT_WAIT).await;
+    Ok((run_time(testbed)? - before) as f64 / BURST as f64 / 1e3)
 }
 
 // === impl Costs ===
@@ -99,7 +103,7 @@ impl Costs {
         self.rows.iter().find(|row| row.name == name)
     }
 
-    /// Added cost of one variant over that of another.
+    /// The added cost of one variant divided by that of another.
     pub fn ratio(&self, of: &str, to: &str) -> Option<Ratio> {
         let (of, to) = (self.row(of)?, self.row(to)?);
         Some(ratio((&of.differences, 0.0), (&to.differences, 0.0)))

@@ -1,9 +1,9 @@
-//! Latency at half load: requests leave on a schedule, whether or not earlier ones have been answered, and their time counts
-//! from the schedule (so a stall is seen by all that should have left meanwhile).
+//! Latency at half load: requests are sent on a schedule, whether or not earlier ones have been answered. Latency counts from
+//! the scheduled time, so a stall adds to all requests that were due during it.
 
 use super::scenario::Scenario;
-use super::stage::Stage;
 use super::summary::{Summary, differences, percentile};
+use super::testbed::Testbed;
 use super::variant::Variant;
 use anyhow::{Context as _, Result};
 use indicatif::ProgressBar;
@@ -12,11 +12,11 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-/// How long one variant is under load before the next one's turn comes.
+/// Time for which one variant is under load before the next one.
 const SEGMENT: Duration = Duration::from_millis(1000);
 const PERCENTILES: [f64; 4] = [50.0, 90.0, 99.0, 99.9];
 
-/// What came out.
+/// Latencies of all variants.
 pub struct Latencies {
     /// Requests a second.
     pub rate: f64,
@@ -24,20 +24,20 @@ pub struct Latencies {
     pub rows: Vec<Row>,
 }
 
-/// One variant, in microseconds.
+/// Latencies of one variant, in microseconds.
 pub struct Row {
     /// Its name.
     pub name: String,
-    /// Of all its requests: 50, 90, 99 and 99.9 %.
+    /// The 50th, 90th, 99th and 99.9th percentile of all its requests.
     pub percentiles: [f64; 4],
-    /// 99 % of a segment, over that of no tracing in the same round.
+    /// The 99th percentile of a segment, less that of no tracing in the same round.
     pub added_p99: Summary,
-    /// The median of a segment, over that of no tracing in the same round.
+    /// The median of a segment, less that of no tracing in the same round.
     pub added_p50: Summary,
 }
 
-/// Measures; the first variant is what the others are compared with. `cost_us` is what a request costs the worker without
-/// tracing: half load is the rate at which that makes it busy half of the time.
+/// Measures the variants and compares them with the first one. `cost_us` is the CPU time of the worker per request without
+/// tracing, in microseconds: at half load, it keeps the worker busy half of the time.
 pub async fn measure(
     envoy: &Path,
     variants: &[Variant],
@@ -45,21 +45,21 @@ pub async fn measure(
     rounds: usize,
     bar: &ProgressBar,
 ) -> Result<Latencies> {
-    let mut stage = Stage::start(envoy, Scenario::MAIN, variants).await?;
+    let mut testbed = Testbed::start(envoy, Scenario::MAIN, variants).await?;
     let rate = 0.5e6 / cost_us;
     let mut all: Vec<Vec<Vec<f64>>> = vec![Vec::new(); variants.len()];
     for variant in 0..variants.len() {
-        stage.burst(variant, 2_000).await?;
+        testbed.burst(variant, 2_000).await?;
     }
     for round in 0..rounds {
         for place in 0..variants.len() {
             let variant = if round % 2 == 0 { place } else { variants.len() - 1 - place };
-            let segment = segment(&stage, variant, rate).await.with_context(|| variants[variant].name.clone())?;
+            let segment = segment(&testbed, variant, rate).await.with_context(|| variants[variant].name.clone())?;
             all[variant].push(segment);
             bar.inc(1);
         }
     }
-    stage.end().await?;
+    testbed.end().await?;
     let of_segments = |variant: usize, percent: f64| -> Vec<f64> {
         all[variant].iter().map(|segment| percentile(segment, percent)).collect()
     };
@@ -77,13 +77,13 @@ pub async fn measure(
 }
 
 /// Latencies in microseconds.
-async fn segment(stage: &Stage, variant: usize, rate: f64) -> Result<Vec<f64>> {
+async fn segment(testbed: &Testbed, variant: usize, rate: f64) -> Result<Vec<f64>> {
     let begin = Instant::now();
     let mut exchanges = JoinSet::new();
     for n in 0..(SEGMENT.as_secs_f64() * rate) as usize {
         let due = begin + Duration::from_secs_f64(n as f64 / rate);
         tokio::time::sleep_until(due).await;
-        let exchange = stage.exchange(variant, n + 1);
+        let exchange = testbed.exchange(variant, n + 1);
         exchanges.spawn(async move { exchange.await.map(|()| due.elapsed().as_secs_f64() * 1e6) });
     }
     let mut latencies = Vec::new();

@@ -1,4 +1,4 @@
-//! Memory of a worker: an Envoy with several workers less one with a single worker, so that what a process has once cancels.
+//! Memory of a worker: an Envoy with several workers less one with a single worker, so that memory of the process itself cancels.
 
 use super::modules::Modules;
 use super::scenario::Scenario;
@@ -15,26 +15,26 @@ use std::time::Duration;
 
 /// Workers of the larger Envoy.
 const WORKERS: u32 = 9;
-/// Requests that warm a worker.
+/// Requests before the first reading of memory.
 const REQUESTS: usize = 4_000;
-/// More spans than the default queue holds.
+/// Requests that fill the queue: more spans than the default queue holds.
 const TO_FILL: usize = 16_000;
-/// Each figure is the median of so many pairs of processes.
+/// Pairs of processes of which each figure is the median.
 const REPEATS: usize = 3;
 /// `exporter.queue.maxBytes` of the default configuration.
 pub const QUEUE_BYTES: f64 = 4.0 * 1024.0 * 1024.0;
 
-/// Bytes.
+/// Memory in bytes.
 pub struct Memory {
-    /// A worker with the stripped no-op filter, over one without any.
+    /// A worker with the stripped no-op filter, less one without a filter.
     pub no_op: f64,
-    /// A worker with sidespan and an empty queue, over one without any.
+    /// A worker with sidespan and an empty queue, less one without a filter.
     pub empty: f64,
-    /// By how much it grows until its queue is full.
+    /// Growth of that worker until its queue is full.
     pub growth: f64,
 }
 
-/// Measures.
+/// Measures the memory of a worker.
 pub async fn measure(envoy: &Path, modules: &Modules) -> Result<Memory> {
     let config = json!({"exporter": {"otlp": {"cluster": "collector"}}, "sampling": {"randomSamplingPercentage": 100}});
     let no_op = Wasm::new(&modules.no_op_stripped);
@@ -57,7 +57,7 @@ async fn per_worker(envoy: &Path, filter: Option<Wasm>) -> Result<f64> {
     Ok(percentile(&samples, 50.0))
 }
 
-/// Resident bytes of an Envoy after some requests, its exports done.
+/// Resident bytes of an Envoy after some requests and their exports.
 async fn resident(envoy: &Path, workers: u32, filter: Option<Wasm>) -> Result<f64> {
     let (app, receiver) = (Upstream::ok().await?, Counter::start().await?);
     let envoy = start(envoy, workers, filter, &app, &receiver).await?;
@@ -66,7 +66,7 @@ async fn resident(envoy: &Path, workers: u32, filter: Option<Wasm>) -> Result<f6
     resident_now(&envoy)
 }
 
-/// What one worker's process grows by when the receiver goes away and the queue fills, over a no-op filter's under the same
+/// Growth of a process with one worker when the receiver fails and the queue fills, less that of a no-op filter under the same
 /// requests.
 async fn growth(envoy: &Path, modules: &Modules, config: &Value) -> Result<f64> {
     let retry = json!({"exporter": {"retry": {"maxElapsed": "1h", "max": "60s", "initial": "60s"}}});
@@ -98,7 +98,7 @@ async fn start(envoy: &Path, workers: u32, filter: Option<Wasm>, app: &Upstream,
     Envoy::start(envoy, &bootstrap).await
 }
 
-/// Many connections, so that the kernel gives every worker some.
+/// Sends requests over many connections, so that every worker accepts some of them.
 async fn load(envoy: &Envoy, requests: usize) -> Result<()> {
     let client = Scenario::MAIN.client(envoy.port("listener")?);
     let answers = fire(requests, 64, |_| client.get("orders", "/api/orders/4711", &[])).await;

@@ -1,16 +1,16 @@
-//! `cargo xtask bench`: what tracing costs, in one real Envoy.
+//! `cargo xtask bench`: measures what tracing costs in a real Envoy.
 
+mod chart;
 mod cost;
+mod host_calls;
 mod latency;
 mod memory;
 mod modules;
-mod picture;
-mod price;
 mod report;
 mod scenario;
-mod stage;
 mod summary;
-mod tier;
+mod tail_sampling;
+mod testbed;
 mod variant;
 
 use crate::steps::Steps;
@@ -26,13 +26,13 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 use variant::Variant;
 
-/// What the benchmark can be told.
+/// Options of `cargo xtask bench`.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
-  cargo xtask bench                                         everything; keep the machine quiet meanwhile
-  cargo xtask bench --scenario http1-10 --part cost         one scenario: what a change did
-  cargo xtask bench --part cost --module before=old.wasm    another build of the module beside the present one
-  cargo xtask bench --part price                            what each host call costs")]
+  cargo xtask bench                                         everything; run nothing else on the machine meanwhile
+  cargo xtask bench --scenario http1-10 --part cost         one scenario, to see the effect of a change
+  cargo xtask bench --part cost --module before=old.wasm    another build of the module beside the current one
+  cargo xtask bench --part host-calls                         what each host call costs")]
 pub struct Arguments {
     /// Rounds over all listeners of the first scenario; the others have a third of them
     #[arg(long, value_name = "N", default_value_t = 60)]
@@ -40,24 +40,24 @@ pub struct Arguments {
     /// Only scenarios whose name contains this, such as http2 or errors
     #[arg(long, value_name = "TEXT")]
     scenario: Option<String>,
-    /// Only variants whose name contains one of these; what they are compared with is always there
+    /// Only variants whose name contains one of these, and those that they are compared with
     #[arg(long, value_name = "TEXT")]
     variant: Vec<String>,
     /// Only these parts
     #[arg(long, value_name = "PART", value_enum)]
     part: Vec<Part>,
-    /// More modules to compare with
+    /// Additional modules to compare
     #[arg(long, value_name = "NAME=PATH", value_parser = named_file)]
     module: Vec<(String, PathBuf)>,
-    /// More configurations to compare with: a pluginConfig as JSON
+    /// Additional configurations to compare: a pluginConfig as JSON
     #[arg(long, value_name = "NAME=PATH", value_parser = named_file)]
     config: Vec<(String, PathBuf)>,
-    /// Measure with the client as this task was compiled, instead of compiling an optimised one first
+    /// Do not compile an optimised client first; measure with this build
     #[arg(long)]
     unoptimised: bool,
 }
 
-/// What can be measured.
+/// A part of the benchmark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Part {
     /// CPU time per request
@@ -67,43 +67,43 @@ enum Part {
     /// Memory of a worker
     Memory,
     /// What each host call costs
-    Price,
-    /// A mesh and its collector, for every error and 1 % of the rest: tail sampling or sidespan
-    Tier,
-    /// Nothing: load on one variant after another, for a profiler to watch; only if asked for
+    HostCalls,
+    /// CPU time of a mesh and its collector that keep every error and 1 % of the rest: with tail sampling, or with sidespan
+    TailSampling,
+    /// No measurement: put load on one variant after another, for a profiler. Runs only if named
     Load,
 }
 
-/// What the parts have in common.
+/// What all parts need.
 struct Setting {
     envoy: PathBuf,
-    /// Only where a part needs it.
+    /// `None` if no part needs it.
     collector: Option<PathBuf>,
     modules: Modules,
     variants: Vec<Variant>,
 }
 
-const PARTS: [Part; 5] = [Part::Cost, Part::Latency, Part::Memory, Part::Price, Part::Tier];
-/// Fewer rounds say nothing.
-const LEAST_ROUNDS: usize = 4;
+const PARTS: [Part; 5] = [Part::Cost, Part::Latency, Part::Memory, Part::HostCalls, Part::TailSampling];
+/// Fewer rounds give no useful result.
+const MIN_ROUNDS: usize = 4;
 
-/// Measures, prints a report and writes it, with a picture, to `target/bench/`.
+/// Measures, prints a report and writes it, with a chart, to `target/bench/`.
 ///
 /// # Errors
-/// If anything cannot be had or started, if a request was not answered as it should, or if a variant did not make the spans
-/// that its name promises.
+/// If something cannot be provided or started, a request is not answered as expected, or a variant makes another number of
+/// spans than it should.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    ensure!(arguments.rounds >= LEAST_ROUNDS, "--rounds must be at least {LEAST_ROUNDS}");
+    ensure!(arguments.rounds >= MIN_ROUNDS, "--rounds must be at least {MIN_ROUNDS}");
     let scenarios = arguments.scenarios()?;
     if cfg!(debug_assertions) && !arguments.unoptimised {
         return run_optimised();
     }
     let parts = if arguments.part.is_empty() { &PARTS[..] } else { &arguments.part };
-    let with_collector = parts.contains(&Part::Tier);
+    let with_collector = parts.contains(&Part::TailSampling);
     let mut steps = Steps::new(2 + usize::from(with_collector) + parts.len());
     let modules = steps.step("build the filter, and a filter that does nothing", Modules::build)?;
     let envoy = steps.step("provide an Envoy", || envoy::provide(None))?;
-    // What may be missing is asked for before an hour has gone by.
+    // Checked before the measurements, which can take an hour.
     let collector = match with_collector {
         true => Some(steps.step("provide an OpenTelemetry Collector", collector::provide)?),
         false => None,
@@ -114,18 +114,18 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     fs::create_dir_all(&folder)?;
     for part in parts {
         steps.step(part.headline(), || part.measure(arguments, &setting, &scenarios, &mut report))?;
-        // After each part: a later one that fails takes nothing away.
+        // Written after each part, so that a failure of a later part loses nothing.
         fs::write(folder.join("report.md"), report.markdown())?;
     }
     if let Some(costs) = report.costs.first() {
-        picture::write(costs, &folder.join("cost.svg"))?;
+        chart::write(costs, &folder.join("cost.svg"))?;
     }
     println!("\n{}", report.markdown());
     println!("Written to {}", folder.display());
     Ok(())
 }
 
-/// The same once more with an optimised client: a slow one would leave the proxy waiting.
+/// Runs the same command in an optimised build: a slow client would leave the proxy idle.
 fn run_optimised() -> Result<()> {
     let arguments = std::env::args_os().skip(1);
     let mut command = build::cargo();
@@ -146,7 +146,7 @@ impl Arguments {
         let names: Vec<_> = all.iter().map(Scenario::name).collect();
         let wanted = |scenario: &Scenario| self.scenario.as_ref().is_none_or(|text| scenario.name().contains(text));
         let chosen: Vec<_> = all.into_iter().filter(wanted).collect();
-        ensure!(!chosen.is_empty(), "--scenario: none of {} has this in its name", names.join(", "));
+        ensure!(!chosen.is_empty(), "--scenario: none of {} contains this text", names.join(", "));
         Ok(chosen)
     }
 
@@ -165,7 +165,7 @@ impl Arguments {
     }
 
     fn rounds_of(&self, place: usize) -> usize {
-        if place == 0 { self.rounds } else { (self.rounds / 3).max(LEAST_ROUNDS) }
+        if place == 0 { self.rounds } else { (self.rounds / 3).max(MIN_ROUNDS) }
     }
 }
 
@@ -177,8 +177,8 @@ impl Part {
             Self::Cost => "measure CPU time per request",
             Self::Latency => "measure latency at half load",
             Self::Memory => "measure the memory of a worker",
-            Self::Price => "measure what a host call costs",
-            Self::Tier => "measure a mesh with its collector, keeping every error",
+            Self::HostCalls => "measure what a host call costs",
+            Self::TailSampling => "measure a mesh with its collector, keeping every error",
             Self::Load => "load one variant after another",
         }
     }
@@ -195,8 +195,8 @@ impl Part {
             Self::Cost => {
                 for (place, scenario) in scenarios.iter().enumerate() {
                     let rounds = arguments.rounds_of(place);
-                    let bar = bar(scenario.title(), variants.len() * (rounds + cost::WARM));
-                    report.costs.push(alone(cost::measure(envoy, *scenario, variants, rounds, &bar))?);
+                    let bar = bar(scenario.title(), variants.len() * (rounds + cost::WARM_UP_ROUNDS));
+                    report.costs.push(on_one_thread(cost::measure(envoy, *scenario, variants, rounds, &bar))?);
                     bar.finish_and_clear();
                 }
             }
@@ -207,52 +207,53 @@ impl Part {
                 let all = variant::all(modules, &[])?;
                 let compared: Vec<_> = all.into_iter().filter(|variant| names.contains(&variant.name)).collect();
                 let base = [Variant::clone(&compared[0])];
-                let warm = bar("what a request costs".to_owned(), LEAST_ROUNDS + cost::WARM);
-                let cost = alone(cost::measure(envoy, Scenario::MAIN, &base, LEAST_ROUNDS, &warm))?;
-                let cost_us = cost.row(variant::BASE).context("no base")?.total.median;
+                let warm = bar("what a request costs".to_owned(), MIN_ROUNDS + cost::WARM_UP_ROUNDS);
+                let cost = on_one_thread(cost::measure(envoy, Scenario::MAIN, &base, MIN_ROUNDS, &warm))?;
+                let cost_us = cost.row(variant::BASE).context("the variant without tracing is missing")?.total.median;
                 let bar = bar("half load".to_owned(), compared.len() * arguments.rounds / 2);
                 let measured = latency::measure(envoy, &compared, cost_us, arguments.rounds / 2, &bar);
-                report.latencies = Some(alone(measured)?);
+                report.latencies = Some(on_one_thread(measured)?);
                 bar.finish_and_clear();
             }
-            Self::Memory => report.memory = Some(alone(memory::measure(envoy, modules))?),
-            Self::Price => {
+            Self::Memory => report.memory = Some(on_one_thread(memory::measure(envoy, modules))?),
+            Self::HostCalls => {
                 let rounds = arguments.rounds_of(1);
-                let bar = bar("host calls".to_owned(), price::bursts(rounds));
-                report.prices = alone(price::measure(envoy, modules, rounds, &bar))?;
+                let bar = bar("host calls".to_owned(), host_calls::bursts(rounds));
+                report.host_calls = on_one_thread(host_calls::measure(envoy, modules, rounds, &bar))?;
                 bar.finish_and_clear();
             }
-            Self::Tier => {
+            Self::TailSampling => {
                 let rounds = arguments.rounds_of(1);
-                let bar = bar("meshes".to_owned(), tier::bursts(rounds));
+                let bar = bar("meshes".to_owned(), tail_sampling::bursts(rounds));
                 let collector = collector.as_ref().context("no collector was provided")?;
-                report.tiers = alone(tier::measure(envoy, collector, &modules.sidespan, rounds, &bar))?;
+                report.tail_sampling =
+                    on_one_thread(tail_sampling::measure(envoy, collector, &modules.sidespan, rounds, &bar))?;
                 bar.finish_and_clear();
             }
-            Self::Load => alone(load(envoy, scenarios[0], variants, arguments.rounds))?,
+            Self::Load => on_one_thread(load(envoy, scenarios[0], variants, arguments.rounds))?,
         }
         Ok(())
     }
 }
 
-/// Names the worker's thread, then keeps it busy with each variant in turn.
+/// Prints the thread of the worker and keeps it busy with one variant after another.
 async fn load(envoy: &Path, scenario: Scenario, variants: &[Variant], rounds: usize) -> Result<()> {
     for variant in variants {
-        let mut stage = stage::Stage::start(envoy, scenario, std::slice::from_ref(variant)).await?;
-        println!("{}: process {}, worker {}", variant.name, stage.envoy.id(), stage.worker.thread());
-        let before = stage.worker.run_time_ns();
+        let mut testbed = testbed::Testbed::start(envoy, scenario, std::slice::from_ref(variant)).await?;
+        println!("{}: process {}, worker {}", variant.name, testbed.envoy.id(), testbed.worker.thread());
+        let before = testbed.worker.run_time_ns();
         for _ in 0..rounds {
-            stage.burst(0, 2_000).await?;
+            testbed.burst(0, 2_000).await?;
         }
-        let spent = stage.worker.run_time_ns().zip(before).map_or(0, |(after, before)| after - before);
+        let spent = testbed.worker.run_time_ns().zip(before).map_or(0, |(after, before)| after - before);
         println!("  {:.1} µs per request", spent as f64 / (rounds as f64 * 2e6));
-        stage.end().await?;
+        testbed.end().await?;
     }
     Ok(())
 }
 
-/// Client, application and receiver share one thread, so that one processor is left to the proxy.
-fn alone<T>(measure: impl Future<Output = Result<T>>) -> Result<T> {
+/// Runs client, application and receiver on one thread, so that another processor is left to the proxy.
+fn on_one_thread<T>(measure: impl Future<Output = Result<T>>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(measure)
 }
@@ -265,7 +266,7 @@ fn bar(title: String, length: usize) -> ProgressBar {
     bar
 }
 
-/// Processors and system, without anything that names the machine.
+/// Processors and operating system; nothing that identifies the machine.
 fn machine() -> String {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -277,5 +278,5 @@ fn machine() -> String {
 fn named_file(text: &str) -> Result<(String, PathBuf), String> {
     let (name, path) = text.split_once('=').ok_or("give NAME=PATH, such as before=old.wasm or mine=my.json")?;
     let path = PathBuf::from(path);
-    if path.is_file() { Ok((name.to_owned(), path)) } else { Err(format!("{} is no file", path.display())) }
+    if path.is_file() { Ok((name.to_owned(), path)) } else { Err(format!("{} is not a file", path.display())) }
 }

@@ -1,4 +1,4 @@
-//! The modules that are measured.
+//! Builds the wasm modules that are measured.
 
 use crate::{build, wasm};
 use anyhow::{Context as _, Result};
@@ -10,16 +10,16 @@ use std::path::{Path, PathBuf};
 pub struct Modules {
     /// The filter.
     pub sidespan: PathBuf,
-    /// A filter that does nothing, as the linker leaves it: the SDK exports every callback.
+    /// A filter that does nothing, as the linker writes it: the SDK exports every callback.
     pub no_op: PathBuf,
-    /// The same with the exports that sidespan has.
+    /// The same with only the exports that sidespan has.
     pub no_op_stripped: PathBuf,
 }
 
 // === impl Modules ===
 
 impl Modules {
-    /// Builds all of them; `SIDESPAN_WASM` names another filter than what the sources say now.
+    /// Builds all modules. `SIDESPAN_WASM` replaces the filter that is built from the sources.
     pub fn build() -> Result<Self> {
         let named = std::env::var_os("SIDESPAN_WASM").filter(|path| !path.is_empty()).map(PathBuf::from);
         let sidespan = named.map_or_else(build::build_quietly, Ok)?;

@@ -1,30 +1,30 @@
-//! The report, in Markdown.
+//! The report of the benchmark, in Markdown.
 
 use super::cost::Costs;
 use super::latency::Latencies;
 use super::memory::{Memory, QUEUE_BYTES};
 use super::summary::{Summary, ratio};
-use super::tier::Tier;
-use super::variant::{LEAST, LEAST_SPAN, NO_OP, native, sidespan};
+use super::tail_sampling::Measurement;
+use super::variant::{BASE, MINIMAL, MINIMAL_SAMPLED, NO_OP, native, sidespan};
 use std::fmt::Write as _;
 
-/// Everything that was measured; what was left out is empty.
+/// The results. Those of parts that were not run are empty.
 #[derive(Default)]
 pub struct Report {
-    /// Kind of machine, in words.
+    /// Processors and operating system.
     pub machine: String,
-    /// By scenario.
+    /// CPU time, by scenario.
     pub costs: Vec<Costs>,
     /// Latency at half load.
     pub latencies: Option<Latencies>,
     /// Memory of a worker.
     pub memory: Option<Memory>,
-    /// Bytes of the modules.
+    /// Modules and their sizes in bytes.
     pub sizes: Vec<(&'static str, u64)>,
-    /// Host calls and nanoseconds.
-    pub prices: Vec<(String, f64)>,
-    /// Meshes with their collectors.
-    pub tiers: Vec<Tier>,
+    /// Host calls and their costs in nanoseconds.
+    pub host_calls: Vec<(String, f64)>,
+    /// CPU time of meshes with their collectors.
+    pub tail_sampling: Vec<Measurement>,
 }
 
 const MIB: f64 = 1024.0 * 1024.0;
@@ -32,16 +32,16 @@ const MIB: f64 = 1024.0 * 1024.0;
 // === impl Report ===
 
 impl Report {
-    /// All of it.
+    /// All results.
     pub fn markdown(&self) -> String {
         let mut out = format!("{}\n", self.machine);
-        let parts = [self.goals(), self.floor(), self.tier(), self.scenarios(), self.latency(), self.memory()];
-        let parts = parts.into_iter().chain([self.size(), self.price()]);
+        let parts = [self.goals(), self.floor(), self.tail_sampling(), self.scenarios(), self.latency(), self.memory()];
+        let parts = parts.into_iter().chain([self.size(), self.host_calls()]);
         parts.filter(|part| !part.is_empty()).for_each(|part| out.push_str(&format!("\n{part}")));
         out
     }
 
-    /// What issue 6 of the project asks for, as far as it was measured.
+    /// The goals of the project and whether they are reached, as far as they were measured.
     fn goals(&self) -> String {
         let mut rows = Vec::new();
         if let Some(costs) = self.costs.first() {
@@ -87,14 +87,18 @@ impl Report {
         out
     }
 
-    /// What no filter can be below, by the same ratios as the goals.
+    /// The lower bound for any filter, as the same ratios as the goals.
     fn floor(&self) -> String {
         let Some(costs) = self.costs.first() else { return String::new() };
-        let pairs =
-            [(LEAST_SPAN, native(100.0)), (LEAST, native(10.0)), (LEAST, native(1.0)), (LEAST, NO_OP.to_owned())];
+        let pairs = [
+            (MINIMAL_SAMPLED, native(100.0)),
+            (MINIMAL, native(10.0)),
+            (MINIMAL, native(1.0)),
+            (MINIMAL, NO_OP.to_owned()),
+        ];
         let row = |(of, to): (&str, String)| Some(format!("| {of} ÷ {to} | {} |\n", costs.ratio(of, &to)?));
         let rows: String = pairs.into_iter().filter_map(row).collect();
-        let head = "| the least that a filter can do | CPU added |\n|---|---|\n";
+        let head = "| the minimum for any filter | CPU added |\n|---|---|\n";
         if rows.is_empty() { rows } else { format!("{head}{rows}") }
     }
 
@@ -117,23 +121,24 @@ impl Report {
         out
     }
 
-    fn tier(&self) -> String {
-        if self.tiers.is_empty() {
+    fn tail_sampling(&self) -> String {
+        if self.tail_sampling.is_empty() {
             return String::new();
         }
         let mut out = "Every error and 1 % of the rest, for requests through a gateway and three services (six spans), of which 1 % fail: µs \
              of all proxies and of the collector, per request\n\n\
              | | proxies, added (quartiles) | collector | both | spans kept per request | collector, MiB |\n|---|---|---|---|---|---|\n"
             .to_owned();
-        for tier in &self.tiers {
-            let (name, collector, kept, resident) = (tier.name, tier.collector, tier.spans, mib(tier.resident));
-            let proxies = Summary::of(&tier.added);
+        for measurement in &self.tail_sampling {
+            let (name, collector, kept, resident) =
+                (measurement.name, measurement.collector, measurement.spans, mib(measurement.resident));
+            let proxies = Summary::of(&measurement.added);
             let (both, proxies) = (proxies.median + collector, with_quartiles(&proxies));
             let _ = writeln!(out, "| {name} | {proxies} | {collector:.1} | {both:.1} | {kept:.3} | {resident} |");
         }
-        let Some((ours, others)) = self.tiers.split_last() else { return out };
+        let Some((ours, others)) = self.tail_sampling.split_last() else { return out };
         out.push_str("\n| sidespan ÷ | proxies | both |\n|---|---|---|\n");
-        for other in others.iter().filter(|tier| tier.spans > 0.0) {
+        for other in others.iter().filter(|measurement| measurement.spans > 0.0) {
             let proxies = ratio((&ours.added, 0.0), (&other.added, 0.0));
             let both = ratio((&ours.added, ours.collector), (&other.added, other.collector));
             let _ = writeln!(out, "| {} | {proxies} | {both} |", other.name);
@@ -157,13 +162,13 @@ impl Report {
         if sizes.is_empty() { String::new() } else { format!("Modules, bytes: {}.\n", sizes.join(", ")) }
     }
 
-    fn price(&self) -> String {
-        if self.prices.is_empty() {
+    fn host_calls(&self) -> String {
+        if self.host_calls.is_empty() {
             return String::new();
         }
         let mut out = "| callback: host call | ns |\n|---|---|\n".to_owned();
-        for (call, price) in &self.prices {
-            let _ = writeln!(out, "| `{call}` | {price:.0} |");
+        for (call, nanoseconds) in &self.host_calls {
+            let _ = writeln!(out, "| `{call}` | {nanoseconds:.0} |");
         }
         out
     }
@@ -179,7 +184,7 @@ fn scenario(costs: &Costs) -> String {
         let ratio = rate(&row.name).and_then(|rate| costs.ratio(&row.name, &native(rate)));
         let ratio = ratio.map_or_else(String::new, |ratio| ratio.to_string());
         let cost = match row.name.as_str() {
-            super::variant::BASE => format!("base: {}", with_quartiles(&row.total)),
+            BASE => format!("base: {}", with_quartiles(&row.total)),
             _ => with_quartiles(&row.added),
         };
         let _ = writeln!(out, "| {} | {cost} | {ratio} | {:.3} |", row.name, row.spans);
@@ -187,7 +192,7 @@ fn scenario(costs: &Costs) -> String {
     out
 }
 
-/// The percentage of a filter's variant, if the native tracer was measured at the same.
+/// The sampling percentage in the name of a variant, if the native tracer is measured at the same percentage.
 fn rate(name: &str) -> Option<f64> {
     let percentage = name.strip_suffix(" %").or_else(|| name.strip_suffix(" %, every option"))?;
     let rate = percentage.rsplit(' ').next()?.parse().ok()?;

@@ -1,4 +1,4 @@
-//! Under which traffic.
+//! Scenarios: the traffic under which variants are measured.
 
 use anyhow::Result;
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
@@ -7,26 +7,26 @@ use sidespan_harness::client::Client;
 use sidespan_harness::server::Body;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Protocol, headers, failures, side of the workload.
+/// Protocol, number of headers, failures, and direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scenario {
-    /// HTTP/2 on both sides of the proxy, else HTTP/1.1.
+    /// HTTP/2 on both sides of the proxy; otherwise HTTP/1.1.
     pub http2: bool,
-    /// 40 request headers, else 10; pseudo headers count.
+    /// 40 request headers; otherwise 10. Pseudo-headers count.
     pub many_headers: bool,
     /// 5 % of the requests are answered with 503.
     pub errors: bool,
-    /// The listener from the workload, else that to the workload.
+    /// The outbound listener; otherwise the inbound one.
     pub outbound: bool,
 }
 
-/// Every so many requests fail, where some do.
+/// One of so many requests fails, in scenarios with errors.
 const FAIL_EVERY: usize = 20;
-/// Answered with 503 by the application.
+/// The path that the application answers with 503.
 pub const FAILING: &str = "/api/orders/fail";
 const SUCCEEDING: &str = "/api/orders/4711?expand=items";
 
-/// What a browser's request carries when it reaches a sidecar, but for the four that HTTP itself needs.
+/// Headers of a browser's request at a sidecar, without the four that HTTP requires.
 const FEW: [(&str, &str); 5] = [
     ("user-agent", "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0 Safari/537.36"),
     ("accept", "application/json, text/plain, */*"),
@@ -38,10 +38,10 @@ const FEW: [(&str, &str); 5] = [
 // === impl Scenario ===
 
 impl Scenario {
-    /// What the figures of the documentation are about.
+    /// The scenario of the figures in the documentation.
     pub const MAIN: Self = Self { http2: false, many_headers: false, errors: false, outbound: false };
 
-    /// Both protocols, both header sets, with and without errors; and the main one on the way out.
+    /// Both protocols, both header sets, with and without errors; and the main scenario for the outbound listener.
     pub fn all() -> Vec<Self> {
         let mut all = Vec::new();
         for http2 in [false, true] {
@@ -55,7 +55,7 @@ impl Scenario {
         all
     }
 
-    /// Such as `http1-10-ok-inbound`.
+    /// The name, such as `http1-10-ok-inbound`.
     pub fn name(&self) -> String {
         let protocol = if self.http2 { "http2" } else { "http1" };
         let headers = if self.many_headers { 40 } else { 10 };
@@ -64,7 +64,7 @@ impl Scenario {
         format!("{protocol}-{headers}-{errors}-{side}")
     }
 
-    /// In words.
+    /// The title in reports.
     pub fn title(&self) -> String {
         let protocol = if self.http2 { "HTTP/2" } else { "HTTP/1.1" };
         let headers = if self.many_headers { 40 } else { 10 };
@@ -83,8 +83,8 @@ impl Scenario {
         if self.http2 { Client::http2(port) } else { Client::http1(port) }
     }
 
-    /// The headers of every request, but for its id. HTTP needs four (method, scheme, path, authority), or three of them and, in
-    /// HTTP/1.1, Envoy adds the scheme.
+    /// The headers of every request, without `x-request-id`. Four more are required (method, scheme, path, authority); in HTTP/1.1
+    /// Envoy adds the scheme.
     pub fn headers(&self) -> Result<HeaderMap> {
         let mut headers = HeaderMap::new();
         for (name, value) in FEW {

@@ -1,28 +1,28 @@
-//! Medians, quartiles, percentiles, ratios.
+//! Statistics: medians, quartiles, percentiles, ratios.
 
 use std::fmt;
 
 /// Median and quartiles.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Summary {
-    /// A quarter is below.
+    /// The first quartile.
     pub low: f64,
-    /// Half is below.
+    /// The median.
     pub median: f64,
-    /// Three quarters are below.
+    /// The third quartile.
     pub high: f64,
 }
 
 // === impl Summary ===
 
 impl Summary {
-    /// Of at least one value; all zero without any.
+    /// Summarizes values; all zero if there are none.
     pub fn of(values: &[f64]) -> Self {
         Self { low: percentile(values, 25.0), median: percentile(values, 50.0), high: percentile(values, 75.0) }
     }
 }
 
-/// The value below which so many percent lie, interpolated between neighbours; 0 without any.
+/// A percentile, interpolated between neighbours; 0 if there are no values.
 pub fn percentile(values: &[f64], percent: f64) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -32,21 +32,21 @@ pub fn percentile(values: &[f64], percent: f64) -> f64 {
     below + (above - below) * place.fract()
 }
 
-/// Each value less its partner of the same round.
+/// Each value less the base value of the same round.
 pub fn differences(values: &[f64], base: &[f64]) -> Vec<f64> {
     values.iter().zip(base).map(|(value, base)| value - base).collect()
 }
 
-/// Ratio of two medians, with the 5 % and 95 % points of the same of resampled rounds, which say how far to trust it.
+/// The ratio of two medians, with its 5th and 95th percentile over resampled rounds (bootstrap).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ratio {
-    /// Of all rounds.
+    /// The ratio over all rounds.
     pub value: f64,
     low: f64,
     high: f64,
 }
 
-/// Ratio of `of` to `to`, both by round, each with something added that was not measured by round.
+/// The ratio of `of` to `to`, both by round. A constant that was not measured by round is added to each.
 pub fn ratio((of, plus_of): (&[f64], f64), (to, plus_to): (&[f64], f64)) -> Ratio {
     let mut draws = Draws(1);
     let mut resample = || {
@@ -65,7 +65,7 @@ pub fn ratio((of, plus_of): (&[f64], f64), (to, plus_to): (&[f64], f64)) -> Rati
     }
 }
 
-/// xorshift64: enough to resample.
+/// Random numbers for resampling (xorshift64).
 struct Draws(u64);
 
 // === impl Ratio, Draws ===
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_drifts_alike_cancels_in_pairs() {
+    fn common_drift_cancels_in_differences() {
         let (base, other) = ([100.0, 200.0, 300.0], [110.0, 211.0, 312.0]);
         assert_eq!(Summary::of(&differences(&other, &base)), Summary { low: 10.5, median: 11.0, high: 11.5 });
     }

@@ -1,4 +1,4 @@
-//! What is compared: one listener of the same Envoy for each.
+//! Variants: the tracers and filters that are compared, each on a listener of its own in the same Envoy.
 
 use super::modules::Modules;
 use super::scenario::Scenario;
@@ -8,16 +8,16 @@ use sidespan_harness::bootstrap::{Listener, Tracer, Wasm};
 use sidespan_harness::merge;
 use std::path::PathBuf;
 
-/// One thing that is measured.
+/// A tracer, a filter, or neither.
 #[derive(Clone, Debug)]
 pub struct Variant {
-    /// What the report calls it.
+    /// Its name in the report.
     pub name: String,
-    /// Of the requests, how many become spans whatever their outcome; `None`: it makes no spans.
+    /// Fraction of requests that become spans regardless of their outcome; `None` if it makes no spans.
     pub rate: Option<f64>,
-    /// Errors become spans too.
+    /// Whether every error becomes a span.
     pub keeps_errors: bool,
-    /// Its spans are not counted: nobody knows how many there must be.
+    /// Whether the number of spans is not checked, because the configuration is not known.
     unchecked: bool,
     kind: Kind,
 }
@@ -30,43 +30,45 @@ enum Kind {
     Wasm(PathBuf, Option<Value>),
 }
 
-/// What everything is compared with.
+/// Name of the variant that the others are compared with.
 pub const BASE: &str = "no tracing";
-/// Envoy's own tracer at a percentage.
+/// Name of Envoy's own OpenTelemetry tracer at a sampling percentage.
 pub fn native(percentage: f64) -> String {
     format!("native OpenTelemetry {percentage} %")
 }
-/// The filter at a percentage, with error bias and whole path as they are by default.
+/// Name of the filter at a sampling percentage, with the default error bias and whole path.
 pub fn sidespan(percentage: f64) -> String {
     format!("sidespan {percentage} %")
 }
-/// The cheapest filter that sees what sidespan sees.
+/// Name of a filter that does nothing and has only the exports of sidespan.
 pub const NO_OP: &str = "no-op wasm, stripped";
 
-/// A filter that reads one request header, writes it, reads the status and at the end the flags: the least that propagates a
-/// context of one dialect and sees errors. It thinks nothing.
-pub const LEAST: &str = "bare host calls, unsampled";
-/// The same, and at the end what a span is made of.
-pub const LEAST_SPAN: &str = "bare host calls, sampled";
-/// What both do before the end, and what each does there.
-const LEAST_ERRANDS: &str = "request 1 header traceparent; request 1 replace traceparent; response 1 header :status";
-const END_ERRANDS: &str = "log 1 property response.flags";
-const SPAN_ERRANDS: &str = "log 1 pairs; log 1 expression [request.time, request.duration, request.protocol, request.size, response.flags, response.size, \
+/// Name of a filter that reads and writes one request header and reads the status and the response flags, without any
+/// computation: the minimum that propagates one trace context format and detects errors.
+pub const MINIMAL: &str = "bare host calls, unsampled";
+/// The same, which also reads what a span contains.
+pub const MINIMAL_SAMPLED: &str = "bare host calls, sampled";
+/// Host calls of both in the request and response callbacks, and of each in `on_log`.
+const REQUEST_CALLS: &str = "request 1 header traceparent; request 1 replace traceparent; response 1 header :status";
+const UNSAMPLED_CALLS: &str = "log 1 property response.flags";
+const SAMPLED_CALLS: &str = "log 1 pairs; log 1 expression [request.time, request.duration, request.protocol, request.size, response.flags, response.size, \
     response.code_details, upstream.address, upstream.request_attempt_count, xds.cluster_name, xds.route_name, source.address]";
 
+/// The cluster of Envoy's node, which its Zipkin tracer uses as the service name.
+const NODE_CLUSTER: &str = "orders.shop";
 const RATES: [f64; 3] = [100.0, 10.0, 1.0];
-/// Every option on that does not exclude another.
+/// All options that do not exclude each other.
 const EVERY_OPTION: &str = include_str!("every_option.json");
 
-/// All that issue and documentation compare, and `candidates`: other builds of the module, by name.
+/// The variants of the documentation, and `candidates`: other builds of the module, by name.
 pub fn all(modules: &Modules, candidates: &[(String, PathBuf)]) -> Result<Vec<Variant>> {
-    let mut all = vec![Variant::silent(BASE, Kind::Plain)];
+    let mut all = vec![Variant::without_spans(BASE, Kind::Plain)];
     all.extend(RATES.map(|rate| Variant::tracer(native(rate), rate, Kind::OpenTelemetry)));
     all.push(Variant::tracer("native Zipkin 100 %".to_owned(), 100.0, Kind::Zipkin));
-    all.push(Variant::silent("no-op wasm, all exports", Kind::Wasm(modules.no_op.clone(), None)));
-    all.push(Variant::silent(NO_OP, Kind::Wasm(modules.no_op_stripped.clone(), None)));
-    for (name, end) in [(LEAST, END_ERRANDS), (LEAST_SPAN, SPAN_ERRANDS)] {
-        all.push(Variant::errand(name, &modules.no_op_stripped, &format!("{LEAST_ERRANDS}; {end}")));
+    all.push(Variant::without_spans("no-op wasm, all exports", Kind::Wasm(modules.no_op.clone(), None)));
+    all.push(Variant::without_spans(NO_OP, Kind::Wasm(modules.no_op_stripped.clone(), None)));
+    for (name, end) in [(MINIMAL, UNSAMPLED_CALLS), (MINIMAL_SAMPLED, SAMPLED_CALLS)] {
+        all.push(Variant::probe(name, &modules.no_op_stripped, &format!("{REQUEST_CALLS}; {end}")));
     }
     for rate in RATES.into_iter().chain([0.0]) {
         all.push(Variant::filter(sidespan(rate), rate, &modules.sidespan, json!({})));
@@ -89,7 +91,7 @@ pub fn all(modules: &Modules, candidates: &[(String, PathBuf)]) -> Result<Vec<Va
 // === impl Variant ===
 
 impl Variant {
-    fn silent(name: &str, kind: Kind) -> Self {
+    fn without_spans(name: &str, kind: Kind) -> Self {
         Self { name: name.to_owned(), rate: None, keeps_errors: false, unchecked: false, kind }
     }
 
@@ -100,7 +102,7 @@ impl Variant {
     fn filter(name: String, percentage: f64, module: &std::path::Path, options: Value) -> Self {
         let mut config = json!({
             "exporter": {"otlp": {"cluster": "collector"}, "batch": {"delay": "100ms"}},
-            // A cap that no burst reaches: else the number of spans would depend on the machine's speed.
+            // A cap that no burst reaches. Otherwise the number of spans would depend on the speed of the machine.
             "sampling": {"randomSamplingPercentage": percentage, "errors": {"maxPerSecond": 1_000_000}},
         });
         merge(&mut config, options);
@@ -108,7 +110,7 @@ impl Variant {
         Self { name, rate: Some(percentage / 100.0), keeps_errors: true, unchecked: false, kind }
     }
 
-    /// The filter with a `pluginConfig` of the reader's own. Its exporter is replaced by one that reaches the receiver here.
+    /// The filter with a `pluginConfig` from a file. The exporter is replaced by one that reaches the receiver of the benchmark.
     pub fn configured(name: &str, module: &std::path::Path, file: &std::path::Path) -> Result<Self> {
         let text = std::fs::read_to_string(file).with_context(|| format!("--config {}", file.display()))?;
         let options: Value = serde_json::from_str(&text)
@@ -116,12 +118,12 @@ impl Variant {
         Ok(Self { unchecked: true, ..Self::filter(name.to_owned(), 100.0, module, options) })
     }
 
-    /// A filter that runs errands of the probe: see `benches/probe`.
-    pub fn errand(name: &str, module: &std::path::Path, errands: &str) -> Self {
-        Self::silent(name, Kind::Wasm(module.to_owned(), Some(Value::String(errands.to_owned()))))
+    /// A filter that makes these host calls; `benches/probe` defines their syntax.
+    pub fn probe(name: &str, module: &std::path::Path, calls: &str) -> Self {
+        Self::without_spans(name, Kind::Wasm(module.to_owned(), Some(Value::String(calls.to_owned()))))
     }
 
-    /// Its listener, whose name is also the service of its spans.
+    /// Its listener. The name is also the service name of its spans.
     pub fn listener(&self, scenario: &Scenario, name: &str) -> Listener {
         let listener = scenario.listener().named(name);
         let percentage = self.rate.unwrap_or_default() * 100.0;
@@ -142,16 +144,16 @@ impl Variant {
         }
     }
 
-    /// The service that its spans carry.
+    /// The service name of its spans.
     pub fn service(&self, listener: &str) -> String {
         match self.kind {
-            Kind::Zipkin => super::stage::NODE_CLUSTER.to_owned(),
+            Kind::Zipkin => NODE_CLUSTER.to_owned(),
             _ => listener.to_owned(),
         }
     }
 
-    /// How many of `requests` must become spans, and by how much the count may differ: what a decision draws is random
-    /// (five standard errors), and a native tracer keeps fewer than a flush of five to itself.
+    /// How many of `requests` must become spans, and by how much the count may differ: five standard errors of the random
+    /// decision, and five spans, because a native tracer holds back up to four until its next flush.
     pub fn expected_spans(&self, requests: u64, failed: u64) -> (f64, f64) {
         if self.unchecked {
             return (0.0, f64::INFINITY);

@@ -1,4 +1,4 @@
-//! The picture: a bar for each variant, a line from quartile to quartile.
+//! A bar chart of the costs: a bar for each variant, with a line between the quartiles.
 
 use super::cost::{Costs, Row};
 use super::variant::BASE;
@@ -15,7 +15,7 @@ const OURS: RGBColor = RGBColor(0x2f, 0x6f, 0xb3);
 const OTHERS: RGBColor = RGBColor(0x9a, 0xa0, 0xa6);
 const TEXT: RGBColor = RGBColor(0x57, 0x60, 0x6a);
 
-/// Writes an SVG of what each variant adds.
+/// Writes the added cost of each variant as SVG.
 pub fn write(costs: &Costs, path: &Path) -> Result<()> {
     let rows: Vec<&Row> = costs.rows.iter().filter(|row| row.name != BASE).collect();
     let height = TOP + BAR * rows.len() as i32 + 16;

@@ -1,8 +1,8 @@
-//! What it costs to keep every error and 1 % of the rest: native tracers that send everything to a collector which samples
-//! tails, or the filter, which decides in the proxies. A mesh of its own for each, and one without tracing. The number of spans is
-//! checked, and that no span of a failing request is missing.
+//! CPU time of a mesh that keeps every error and 1 % of the rest. Either native tracers send every span to a collector with tail
+//! sampling, or the filter decides in the proxies. Each approach has a mesh of its own, and one mesh has no tracing. The benchmark
+//! checks the number of spans and that no span of a failing request is missing.
 
-use super::cost::turn;
+use super::cost::position_in_round;
 use super::summary::differences;
 use anyhow::{Context as _, Result, ensure};
 use indicatif::ProgressBar;
@@ -16,40 +16,41 @@ use sidespan_harness::{Collector, usage};
 use std::path::Path;
 use std::time::Duration;
 
-/// Requests of a burst, and how many of them are under way at once.
+/// Requests of a burst, and how many of them are concurrent.
 const BURST: usize = 300;
 const CONCURRENCY: usize = 8;
-/// After a burst: longer than the filter's batch waits, so that it pays for its exports itself.
-const SETTLE: Duration = Duration::from_millis(1_300);
-/// Rounds that only warm.
-const WARM: usize = 2;
-/// Every so many requests fail.
+/// Wait after a burst: longer than `batch.delay` of the filter, so that a burst includes the cost of its exports.
+const EXPORT_WAIT: Duration = Duration::from_millis(1_300);
+/// Rounds that are not counted.
+const WARM_UP_ROUNDS: usize = 2;
+/// One of so many requests fails.
 const FAIL_EVERY: usize = 100;
 /// Percentage of traces without an error that are kept.
-const REST: f64 = 1.0;
-/// Gateway, three services, inbound and outbound; the last one calls nobody.
+const REST_PERCENTAGE: f64 = 1.0;
+/// Spans of a request: one of the gateway, two of each service, one of the last service, which calls no other.
 const SPANS: f64 = 6.0;
-/// How long the collector holds a trace (its default is 30 s), and until what came last has gone everywhere: a native tracer
-/// flushes every five seconds, and the collector decides once a second.
-const WAIT: Duration = Duration::from_secs(10);
-const REST_TIME: Duration = Duration::from_secs(18);
+/// Time for which the collector holds a trace (its default is 30 s).
+const DECISION_WAIT: Duration = Duration::from_secs(10);
+/// Wait at the end until all spans have arrived: a native tracer flushes every five seconds, the collector decides every second.
+const FINAL_WAIT: Duration = Duration::from_secs(18);
 
-/// What one way came to.
-pub struct Tier {
-    /// Which one.
+/// The result of one approach.
+pub struct Measurement {
+    /// Its name in the report.
     pub name: &'static str,
-    /// By round: microseconds of all proxies per request, over those of the mesh without tracing.
+    /// CPU time of all proxies in microseconds per request, less that of the mesh without tracing, by round.
     pub added: Vec<f64>,
-    /// Microseconds of the collector per request, over those of one that gets nothing.
+    /// CPU time of the collector in microseconds per request, less that of a collector that receives nothing.
     pub collector: f64,
-    /// Spans that the receiver behind the collector got, per request.
+    /// Spans per request that the receiver behind the collector received.
     pub spans: f64,
     /// Resident bytes of the collector at the end of the load.
     pub resident: f64,
 }
 
+/// How a mesh keeps every error and 1 % of the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+enum Approach {
     Bare,
     /// The native tracer exports five spans at a time.
     TailSampling,
@@ -58,67 +59,71 @@ enum Way {
     Sidespan,
 }
 
-/// The first is compared with, the last is ours.
-const WAYS: [Way; 4] = [Way::Bare, Way::TailSampling, Way::TailSamplingInBatches, Way::Sidespan];
+/// All approaches: the others are compared with the first; the last is sidespan.
+const APPROACHES: [Approach; 4] =
+    [Approach::Bare, Approach::TailSampling, Approach::TailSamplingInBatches, Approach::Sidespan];
 /// Spans of a batch of sidespan (`exporter.batch.maxSpans`); the native tracer's own is 5.
 const BATCH: u32 = 512;
 
-/// A mesh with all that it needs.
-struct Stage {
+/// A mesh with its collector and the receiver behind it.
+struct MeshTestbed {
     mesh: Mesh,
     collector: Collector,
     receiver: Counter,
     requests: usize,
-    /// What the collector had spent when it was ready.
+    /// Run time of the collector when it was ready.
     start_ns: u64,
 }
 
-/// Steps of the progress bar.
+/// Number of bursts, for the progress bar.
 pub fn bursts(rounds: usize) -> usize {
-    WAYS.len() * (WARM + rounds)
+    APPROACHES.len() * (WARM_UP_ROUNDS + rounds)
 }
 
-/// Measures; the first is the one without tracing.
+/// Measures all approaches.
+///
+/// # Errors
+/// If something cannot be started, a request is not answered as expected, or a span is missing.
 pub async fn measure(
     envoy: &Path,
     collector: &Path,
     module: &Path,
     rounds: usize,
     bar: &ProgressBar,
-) -> Result<Vec<Tier>> {
+) -> Result<Vec<Measurement>> {
     ensure!(cfg!(target_os = "linux"), "the run time of processes can only be read on Linux");
-    let mut stages = Vec::new();
-    for way in WAYS {
-        stages.push(way.start(envoy, collector, module).await.with_context(|| way.name())?);
+    let mut testbeds = Vec::new();
+    for approach in APPROACHES {
+        testbeds.push(approach.start(envoy, collector, module).await.with_context(|| approach.name())?);
     }
-    let mut costs = vec![Vec::new(); WAYS.len()];
-    for round in 0..WARM + rounds {
-        for place in 0..WAYS.len() {
-            let n = turn(round, place, WAYS.len());
-            let cost = stages[n].burst().await.with_context(|| WAYS[n].name())?;
-            if round >= WARM {
+    let mut costs = vec![Vec::new(); APPROACHES.len()];
+    for round in 0..WARM_UP_ROUNDS + rounds {
+        for place in 0..APPROACHES.len() {
+            let n = position_in_round(round, place, APPROACHES.len());
+            let cost = testbeds[n].burst().await.with_context(|| APPROACHES[n].name())?;
+            if round >= WARM_UP_ROUNDS {
                 costs[n].push(cost);
             }
             bar.inc(1);
         }
     }
-    let resident: Vec<_> = stages.iter().map(|stage| usage::resident_bytes(stage.collector.id())).collect();
-    tokio::time::sleep(REST_TIME).await;
-    let mut tiers = Vec::new();
+    let resident: Vec<_> = testbeds.iter().map(|testbed| usage::resident_bytes(testbed.collector.id())).collect();
+    tokio::time::sleep(FINAL_WAIT).await;
+    let mut tail_sampling = Vec::new();
     let mut idle = None;
-    for (n, stage) in stages.into_iter().enumerate() {
-        let (collector, spans) = stage.end(WAYS[n]).await.with_context(|| WAYS[n].name())?;
+    for (n, testbed) in testbeds.into_iter().enumerate() {
+        let (collector, spans) = testbed.end(APPROACHES[n]).await.with_context(|| APPROACHES[n].name())?;
         let added = differences(&costs[n], &costs[0]);
         let resident = resident[n].context("the collector has gone")? as f64;
         let collector = collector - *idle.get_or_insert(collector);
-        tiers.push(Tier { name: WAYS[n].name(), added, collector, spans, resident });
+        tail_sampling.push(Measurement { name: APPROACHES[n].name(), added, collector, spans, resident });
     }
-    Ok(tiers)
+    Ok(tail_sampling)
 }
 
-// === impl Way ===
+// === impl Approach ===
 
-impl Way {
+impl Approach {
     fn name(self) -> &'static str {
         match self {
             Self::Bare => "no tracing",
@@ -128,11 +133,13 @@ impl Way {
         }
     }
 
-    async fn start(self, envoy: &Path, collector: &Path, module: &Path) -> Result<Stage> {
+    async fn start(self, envoy: &Path, collector: &Path, module: &Path) -> Result<MeshTestbed> {
         let receiver = Counter::start().await?;
         let pipeline = match self {
             Self::Bare | Self::Sidespan => Pipeline::Pass,
-            Self::TailSampling | Self::TailSamplingInBatches => Pipeline::TailSampling { wait: WAIT, percentage: REST },
+            Self::TailSampling | Self::TailSamplingInBatches => {
+                Pipeline::TailSampling { wait: DECISION_WAIT, percentage: REST_PERCENTAGE }
+            }
         };
         let collector = Collector::start(collector, pipeline, receiver.port()).await?;
         let service = |name: &str| Service::new(name, "shop").forwards(Forwarding::W3c);
@@ -157,33 +164,33 @@ impl Way {
             }),
             Self::Sidespan => mesh.filter(Wasm::new(module).configuration(&json!({
                 "exporter": {"otlp": {"cluster": "collector"}},
-                "sampling": {"randomSamplingPercentage": REST},
+                "sampling": {"randomSamplingPercentage": REST_PERCENTAGE},
             }))),
         };
         let mesh = mesh.start(envoy).await?;
         let start_ns = run_time(&collector)?;
-        Ok(Stage { mesh, collector, receiver, requests: 0, start_ns })
+        Ok(MeshTestbed { mesh, collector, receiver, requests: 0, start_ns })
     }
 
-    /// Each span of a failing request says so, and none is lost.
+    /// Number of spans with an error status. None may be lost.
     fn failed_spans(self, requests: usize) -> u64 {
         if self == Self::Bare { 0 } else { (requests / FAIL_EVERY) as u64 * SPANS as u64 }
     }
 
-    /// Spans that must have come after so many requests, and by how much that may differ (five standard errors).
+    /// Number of spans that must be received after so many requests, and by how much it may differ (five standard errors).
     fn expected_spans(self, requests: usize) -> (f64, f64) {
         if self == Self::Bare {
             return (0.0, 0.0);
         }
-        let drawn = (requests - requests / FAIL_EVERY) as f64 * REST / 100.0;
+        let drawn = (requests - requests / FAIL_EVERY) as f64 * REST_PERCENTAGE / 100.0;
         (self.failed_spans(requests) as f64 + SPANS * drawn, SPANS * (5.0 * drawn.sqrt() + 1.0))
     }
 }
 
-// === impl Stage ===
+// === impl MeshTestbed ===
 
-impl Stage {
-    /// Microseconds of all proxies per request.
+impl MeshTestbed {
+    /// Sends a burst and returns the CPU time of all proxies in microseconds per request.
     async fn burst(&mut self) -> Result<f64> {
         let before = self.proxies_ns()?;
         let (client, host, first) = (&self.mesh.client(), self.mesh.host(), self.requests);
@@ -198,7 +205,7 @@ impl Stage {
         .await;
         answers.into_iter().collect::<Result<Vec<()>>>()?;
         self.requests += BURST;
-        tokio::time::sleep(SETTLE).await;
+        tokio::time::sleep(EXPORT_WAIT).await;
         self.mesh.clear();
         let spent = self.proxies_ns()?.checked_sub(before).context("a thread of a proxy has ended")?;
         Ok(spent as f64 / BURST as f64 / 1e3)
@@ -211,22 +218,22 @@ impl Stage {
         times.sum()
     }
 
-    /// Microseconds of the collector, and spans behind it, per request.
-    async fn end(self, way: Way) -> Result<(f64, f64)> {
+    /// Stops the mesh. Returns the CPU time of the collector in microseconds, and the received spans, both per request.
+    async fn end(self, approach: Approach) -> Result<(f64, f64)> {
         let spent =
             run_time(&self.collector)?.checked_sub(self.start_ns).context("a thread of the collector has ended")?;
-        let came: u64 = self.receiver.spans()?.values().sum();
-        let (expected, tolerance) = way.expected_spans(self.requests);
+        let received: u64 = self.receiver.spans()?.values().sum();
+        let (expected, tolerance) = approach.expected_spans(self.requests);
         ensure!(
-            (came as f64 - expected).abs() <= tolerance,
-            "{came} spans came for {} requests, expected {expected:.0} ± {tolerance:.0}",
+            (received as f64 - expected).abs() <= tolerance,
+            "received {received} spans for {} requests, expected {expected:.0} ± {tolerance:.0}",
             self.requests
         );
-        let (failed, expected) = (self.receiver.failed_spans(), way.failed_spans(self.requests));
-        ensure!(failed == expected, "{failed} spans of failures came, expected {expected}: an error was lost");
+        let (failed, expected) = (self.receiver.failed_spans(), approach.failed_spans(self.requests));
+        ensure!(failed == expected, "received {failed} spans with errors, expected {expected}");
         self.mesh.quit().await?;
         let requests = self.requests as f64;
-        Ok((spent as f64 / requests / 1e3, came as f64 / requests))
+        Ok((spent as f64 / requests / 1e3, received as f64 / requests))
     }
 }
 

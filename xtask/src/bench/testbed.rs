@@ -1,4 +1,5 @@
-//! One Envoy with one worker and a listener for each variant, an application, a receiver that counts.
+//! The test bed of a scenario: one Envoy with one worker and a listener for each variant, an application, and a receiver that
+//! counts spans.
 
 use super::scenario::{FAILING, Scenario};
 use super::variant::Variant;
@@ -15,18 +16,16 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-/// The node's cluster, which Zipkin takes for the service.
-pub const NODE_CLUSTER: &str = "orders.shop";
-/// Requests under way at once.
+/// Concurrent requests.
 const CONCURRENCY: usize = 16;
 
-/// Everything that runs.
-pub struct Stage {
+/// The running processes and servers, and the client of each listener.
+pub struct Testbed {
     /// The proxy.
     pub envoy: Envoy,
     /// Its only worker.
     pub worker: Worker,
-    /// What takes the spans.
+    /// Counts the spans.
     pub receiver: Counter,
     _app: Server,
     listeners: Vec<Target>,
@@ -34,7 +33,7 @@ pub struct Stage {
     headers: HeaderMap,
 }
 
-/// A variant's listener, seen from the client.
+/// The listener of a variant, as the client uses it.
 struct Target {
     variant: Variant,
     name: String,
@@ -43,10 +42,13 @@ struct Target {
     failed: u64,
 }
 
-// === impl Stage ===
+// === impl Testbed ===
 
-impl Stage {
+impl Testbed {
     /// Starts everything.
+    ///
+    /// # Errors
+    /// If Envoy or a server cannot be started, or if the system does not tell the run time of threads.
     pub async fn start(envoy: &Path, scenario: Scenario, variants: &[Variant]) -> Result<Self> {
         let app = Server::start(answer).await?;
         let receiver = Counter::start().await?;
@@ -69,34 +71,43 @@ impl Stage {
         Ok(Self { envoy, worker, receiver, _app: app, listeners, scenario, headers: scenario.headers()? })
     }
 
-    /// `n` requests to a variant's listener, a few at a time; every answer must be the application's.
+    /// Sends `n` requests to the listener of a variant, some of them concurrently.
+    ///
+    /// # Errors
+    /// If a request is not answered as the application answers it.
     pub async fn burst(&mut self, variant: usize, n: usize) -> Result<()> {
         let (scenario, headers) = (self.scenario, &self.headers);
         let target = self.listeners.get_mut(variant).context("no such variant")?;
         let client = &target.client;
-        let answers = fire(n, CONCURRENCY, |k| async move { one(scenario, client, headers, k).await }).await;
+        let answers = fire(n, CONCURRENCY, |k| async move { exchange(scenario, client, headers, k).await }).await;
         answers.into_iter().collect::<Result<Vec<()>>>()?;
         target.requests += n as u64;
         target.failed += (0..n).filter(|k| scenario.fails(*k)).count() as u64;
         Ok(())
     }
 
-    /// One request to a variant's listener, for a client that keeps its own pace.
+    /// Sends one request to the listener of a variant.
     pub fn exchange(&self, variant: usize, n: usize) -> impl Future<Output = Result<()>> + 'static {
         let client = self.listeners.get(variant).map(|target| target.client.clone());
         let (scenario, headers) = (self.scenario, self.headers.clone());
-        async move { one(scenario, &client.context("no such variant")?, &headers, n).await }
+        async move { exchange(scenario, &client.context("no such variant")?, &headers, n).await }
     }
 
-    /// Spans that came for each variant, per request; fails if a variant did not trace what its name says.
+    /// Received spans per request, by variant.
+    ///
+    /// # Errors
+    /// If a variant made another number of spans than it should.
     pub async fn check(&self) -> Result<Vec<f64>> {
-        // The native tracer's own flush comes every five seconds.
+        // The native tracer flushes every five seconds.
         tokio::time::sleep(Duration::from_millis(5_500)).await;
         let counts = self.receiver.spans()?;
         self.listeners.iter().map(|target| target.check(&counts)).collect()
     }
 
-    /// Ends Envoy in order.
+    /// Stops Envoy.
+    ///
+    /// # Errors
+    /// If a VM trapped, or Envoy did not end normally.
     pub async fn end(mut self) -> Result<()> {
         let traps = self.envoy.traps();
         ensure!(traps.is_empty(), "a wasm VM failed:\n{}", traps.join("\n"));
@@ -109,16 +120,16 @@ impl Stage {
 
 impl Target {
     fn check(&self, counts: &BTreeMap<String, u64>) -> Result<f64> {
-        let came = counts.get(&self.variant.service(&self.name)).copied().unwrap_or_default();
+        let received = counts.get(&self.variant.service(&self.name)).copied().unwrap_or_default();
         let (expected, tolerance) = self.variant.expected_spans(self.requests, self.failed);
         ensure!(
-            (came as f64 - expected).abs() <= tolerance,
-            "{}: {came} spans came for {} requests ({} failed), expected {expected:.0} ± {tolerance:.0}",
+            (received as f64 - expected).abs() <= tolerance,
+            "{}: received {received} spans for {} requests ({} failed), expected {expected:.0} ± {tolerance:.0}",
             self.variant.name,
             self.requests,
             self.failed
         );
-        Ok(came as f64 / self.requests as f64)
+        Ok(received as f64 / self.requests as f64)
     }
 }
 
@@ -126,7 +137,7 @@ fn name(n: usize) -> String {
     format!("variant-{n}")
 }
 
-async fn one(scenario: Scenario, client: &Client, headers: &HeaderMap, n: usize) -> Result<()> {
+async fn exchange(scenario: Scenario, client: &Client, headers: &HeaderMap, n: usize) -> Result<()> {
     let reply = client.send(scenario.request(client, headers, n)?).await?;
     let expected = if scenario.fails(n) { 503 } else { 200 };
     ensure!(reply.status == expected && reply.complete, "answered with {}, expected {expected}", reply.status);

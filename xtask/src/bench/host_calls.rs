@@ -1,4 +1,4 @@
-//! What one host call costs, by making each a hundred times in one callback.
+//! The cost of single host calls, measured by making each of them a hundred times in one callback.
 
 use super::modules::Modules;
 use super::scenario::Scenario;
@@ -8,10 +8,10 @@ use anyhow::Result;
 use indicatif::ProgressBar;
 use std::path::Path;
 
-/// Times that a call is made in one request.
+/// Calls in one request.
 const TIMES: u32 = 100;
 
-/// Calls as `benches/probe` reads them: the callback and the call.
+/// The callback and the call, as `benches/probe` reads them.
 const CALLS: &[(&str, &str)] = &[
     ("request", "time"),
     ("request", "pairs"),
@@ -45,19 +45,19 @@ const CALLS: &[(&str, &str)] = &[
     ("log", "expression [string(response.code), string(response.flags), response.code_details, upstream.address]"),
 ];
 
-/// Calls and nanoseconds, in the order of the table.
+/// Each call with its cost in nanoseconds, in the order of the table.
 pub async fn measure(envoy: &Path, modules: &Modules, rounds: usize, bar: &ProgressBar) -> Result<Vec<(String, f64)>> {
-    let mut variants = vec![Variant::errand(variant::BASE, &modules.no_op_stripped, "log 0 time")];
+    let mut variants = vec![Variant::probe(variant::BASE, &modules.no_op_stripped, "log 0 time")];
     for (callback, call) in CALLS {
-        let errand = format!("{callback} {TIMES} {call}");
-        variants.push(Variant::errand(&format!("{callback}: {call}"), &modules.no_op_stripped, &errand));
+        let calls = format!("{callback} {TIMES} {call}");
+        variants.push(Variant::probe(&format!("{callback}: {call}"), &modules.no_op_stripped, &calls));
     }
     let costs = cost::measure(envoy, Scenario::MAIN, &variants, rounds, bar).await?;
-    let prices = costs.rows.into_iter().skip(1).map(|row| (row.name, row.added.median * 1e3 / f64::from(TIMES)));
-    Ok(prices.collect())
+    let host_calls = costs.rows.into_iter().skip(1).map(|row| (row.name, row.added.median * 1e3 / f64::from(TIMES)));
+    Ok(host_calls.collect())
 }
 
-/// Bursts that it takes.
+/// Number of bursts, for the progress bar.
 pub fn bursts(rounds: usize) -> usize {
-    (CALLS.len() + 1) * (rounds + cost::WARM)
+    (CALLS.len() + 1) * (rounds + cost::WARM_UP_ROUNDS)
 }
