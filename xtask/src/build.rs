@@ -1,4 +1,4 @@
-//! `cargo xtask build`: the release module.
+//! `cargo xtask build`: builds the release module.
 
 use crate::{target, wasm};
 use anyhow::{Context, Result, bail};
@@ -7,24 +7,24 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Builds, and prints what came out.
+/// Builds the module and prints its size, removed exports and imports.
 pub fn run() -> Result<()> {
     build().map(|_| ())
 }
 
-/// Builds, prints what came out, and returns the path of the module.
+/// Builds and reports as [`run`], and returns the path of the module.
 pub fn build() -> Result<PathBuf> {
     let (path, raw, pruned) = make()?;
     report(&path, raw, &pruned);
     Ok(path)
 }
 
-/// Builds, and returns the path of the module; only cargo says anything.
+/// Builds without a report, and returns the path of the module.
 pub fn build_quietly() -> Result<PathBuf> {
     make().map(|(path, _, _)| path)
 }
 
-/// The path of the module, the bytes that the linker left, and what remained of them.
+/// Builds the module. Returns its path, its size as the linker wrote it, and the pruned module.
 fn make() -> Result<(PathBuf, usize, wasm::Pruned)> {
     target::ensure()?;
     let raw = compile("sidespan", "module")?;
@@ -37,19 +37,19 @@ fn make() -> Result<(PathBuf, usize, wasm::Pruned)> {
     Ok((path, bytes.len(), pruned))
 }
 
-/// The same code with the names of its functions, for reading a backtrace.
+/// The path of the same code with the names of its functions, for backtraces.
 fn named(path: &Path) -> PathBuf {
     path.with_extension("names.wasm")
 }
 
-/// `cargo`, the very one that runs this task, in the root of the workspace.
+/// The `cargo` that runs this command, in the root of the workspace.
 pub fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(provide::workspace_root());
     command
 }
 
-/// Runs `cargo rustc` for a package and returns the module as the linker left it. Asking for the `cdylib` alone makes it 10 kB smaller
+/// Runs `cargo rustc` for a package and returns the module as the linker wrote it. Asking for the `cdylib` alone makes it 10 kB smaller
 /// than what `cargo build` gives: only then does link-time optimisation see all of it.
 pub fn compile(package: &str, profile: &str) -> Result<PathBuf> {
     let folder = provide::target_dir();
@@ -73,7 +73,7 @@ fn remap() -> Result<String> {
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo")));
     let sources = home.context("neither CARGO_HOME nor HOME is set")?.join("registry/src");
-    // One folder for each registry that was ever used, named after it. There is none if the dependencies are vendored.
+    // One folder for each registry that was used. There is none if the dependencies are vendored.
     if let Ok(registries) = fs::read_dir(&sources) {
         flags.extend(registries.flatten().map(|registry| remap_flag(&registry.path(), "crates")));
     }
@@ -85,14 +85,14 @@ fn remap_flag(from: &Path, to: &str) -> String {
     format!("--remap-path-prefix={}={to}", from.display())
 }
 
-/// A module that did not change keeps its time stamp, so nothing that depends on it has to be done again.
+/// Writes a file only if it changed, so that its time stamp does not cause other work.
 fn write_if_changed(path: &Path, bytes: &[u8]) -> Result<()> {
     if fs::read(path).is_ok_and(|old| old == bytes) {
         return Ok(());
     }
-    // An Envoy may be reading the old one: never half a file.
-    let draft = path.with_extension(format!("wasm.{}", std::process::id()));
-    let written = fs::write(&draft, bytes).and_then(|()| fs::rename(&draft, path));
+    // An Envoy may be reading the old file, so it is replaced as a whole.
+    let temporary = path.with_extension(format!("wasm.{}", std::process::id()));
+    let written = fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
     written.with_context(|| format!("cannot write {}", path.display()))
 }
 
@@ -100,7 +100,7 @@ fn report(path: &Path, raw: usize, pruned: &wasm::Pruned) {
     let here = std::env::current_dir().unwrap_or_default();
     let shown = |path: &Path| path.strip_prefix(&here).unwrap_or(path).display().to_string();
     println!("{}", shown(path));
-    println!("  size     {} bytes of at most {} ({raw} as the linker left it)", pruned.bytes.len(), wasm::LIMIT);
+    println!("  size     {} bytes of at most {} ({raw} as the linker wrote it)", pruned.bytes.len(), wasm::LIMIT);
     println!(
         "  names    {}: the same code with the names of its functions, {} bytes",
         shown(&named(path)),
@@ -110,7 +110,7 @@ fn report(path: &Path, raw: usize, pruned: &wasm::Pruned) {
     println!("  imports  {}", list(pruned.imports.iter().map(String::as_str), "env.proxy_"));
 }
 
-/// The names without the prefix that most of them share.
+/// The number of names, and the names without a common prefix.
 fn list<'a>(names: impl Iterator<Item = &'a str>, prefix: &str) -> String {
     let short: Vec<_> = names.map(|name| name.strip_prefix(prefix).unwrap_or(name)).collect();
     if short.is_empty() { "nothing".to_owned() } else { format!("{}: {}", short.len(), short.join(", ")) }

@@ -1,4 +1,4 @@
-//! `cargo xtask collector`: the path on standard output, everything else on standard error.
+//! `cargo xtask collector`: prints the path of an OpenTelemetry Collector on standard output, and messages on standard error.
 
 use crate::steps::Elapsed;
 use anyhow::Result;
@@ -12,7 +12,7 @@ pub fn run() -> Result<()> {
     Ok(())
 }
 
-/// Provides a collector and says what takes time.
+/// Provides a collector and prints what takes time.
 pub fn provide() -> Result<PathBuf> {
     let begin = Instant::now();
     let path = provide::collector_binary(|progress| match progress {

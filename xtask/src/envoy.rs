@@ -1,4 +1,4 @@
-//! `cargo xtask envoy`: the path on standard output, everything else on standard error.
+//! `cargo xtask envoy`: prints the path of an Envoy binary on standard output, and messages on standard error.
 
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -7,11 +7,11 @@ use std::cell::Cell;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
-/// Which Envoy.
+/// Options of `cargo xtask envoy`.
 #[derive(clap::Args)]
 #[command(override_usage = "cargo xtask envoy [--version <V>]", after_help = ORDER)]
 pub struct Arguments {
-    /// This version and no other, such as 1.39.3 [default: the newest that func-e has installed, else 1.40.0]
+    /// Exactly this version, such as 1.39.3 [default: the newest that func-e has installed, else 1.40.0]
     #[arg(long = "version", value_name = "V")]
     version: Option<String>,
 }
@@ -27,7 +27,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Provides an Envoy and shows progress meanwhile.
+/// Provides an Envoy and shows the progress of the download.
 pub fn provide(version: Option<&str>) -> Result<PathBuf> {
     if version.is_some() && std::env::var_os("ENVOY_BIN").is_some_and(|path| !path.is_empty()) {
         eprintln!("note: ENVOY_BIN is set, so --version has no effect");
@@ -38,7 +38,7 @@ pub fn provide(version: Option<&str>) -> Result<PathBuf> {
     path
 }
 
-/// A bar on a terminal, one line for each stage elsewhere.
+/// Shows progress as a bar on a terminal, otherwise as one line for each stage.
 struct Display {
     bar: ProgressBar,
     stage: Cell<&'static str>,

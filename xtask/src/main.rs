@@ -1,4 +1,4 @@
-//! `cargo xtask`: the chores of sidespan, each one command from a fresh checkout.
+//! `cargo xtask`: the development commands of sidespan. Each works in a fresh checkout.
 
 mod bench;
 mod build;
@@ -13,8 +13,8 @@ mod wasm;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
-/// The chores of sidespan. Each command does everything it needs, also in a fresh checkout: it builds the module, provides
-/// an Envoy, and cleans up after itself.
+/// Development commands of sidespan. Each command works in a fresh checkout: it builds the module, provides an Envoy, and
+/// stops what it started.
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", disable_help_subcommand = true, after_help = ENVIRONMENT)]
 struct Arguments {
@@ -24,7 +24,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Build the release module at target/sidespan.wasm, without the exports that only cost time, and check its imports
+    /// Build the release module at target/sidespan.wasm, without unused exports, and check its imports
     Build,
     /// Run all tests: unit, property, in-process host, documentation, real Envoy
     Test(test::Arguments),
@@ -34,8 +34,8 @@ enum Command {
     Collector,
     /// Start a three-service mesh with an Envoy beside each service, send it traffic, and print the traces
     Demo(demo::Arguments),
-    /// Measure what tracing costs in a real Envoy: CPU, latency and memory, beside no tracing and native tracers, with a collector
-    /// that samples tails (which needs Go)
+    /// Measure what tracing costs in a real Envoy: CPU, latency and memory, compared with no tracing, native tracers, and a
+    /// collector with tail sampling (which needs Go)
     Bench(bench::Arguments),
 }
 

@@ -1,4 +1,4 @@
-//! Headlines with elapsed times, so that whoever waits sees what for.
+//! Prints a headline for each step of a command, and the time that it took.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ pub struct Steps {
     start: Instant,
 }
 
-/// Seconds with one decimal, or minutes and seconds.
+/// A duration, written as seconds with one decimal, or as minutes and seconds.
 pub struct Elapsed(pub Duration);
 
 // === impl Steps ===
@@ -31,7 +31,7 @@ impl Steps {
         result
     }
 
-    /// Since the first step began.
+    /// The time since the first step began.
     pub fn elapsed(&self) -> Elapsed {
         Elapsed(self.start.elapsed())
     }
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_read_well() {
+    fn times_are_written_in_seconds_or_minutes() {
         let table =
             [(0, "0.0 s"), (1_250, "1.2 s"), (59_900, "59.9 s"), (60_000, "1 min 00 s"), (125_999, "2 min 05 s")];
         for (milliseconds, expected) in table {

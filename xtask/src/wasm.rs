@@ -1,4 +1,4 @@
-//! What the module shows to its host: only exports that the filter needs, only imports that Envoy has.
+//! Prunes the module: only exports that the filter needs remain, and only imports that Envoy has are allowed.
 //!
 //! Envoy calls each callback it finds, for each body chunk and trailer of each request, so an export without use costs time.
 //! An import that Envoy does not have is worse: the module does not load, and every request is answered with 500.
@@ -27,10 +27,10 @@ const NEEDED: &[&str] = &[
     "proxy_on_http_call_response",
 ];
 
-/// The module may have so many bytes, names not counted.
+/// Largest size of the module in bytes, without the names of functions.
 pub const LIMIT: usize = 400_000;
 
-/// What every Envoy from 1.36 on offers to a module of ABI 0.2.1, `proxy_` left out
+/// Host functions that every Envoy from 1.36 on offers to a module of ABI 0.2.1, without the prefix `proxy_`
 /// (proxy-wasm-cpp-host, `include/proxy-wasm/exports.h`).
 const PROXY_FUNCTIONS: &[&str] = &[
     "add_header_map_value",
@@ -74,7 +74,7 @@ const PROXY_FUNCTIONS: &[&str] = &[
     "set_tick_period_milliseconds",
 ];
 
-/// What the standard library may ask of Envoy's WASI. Envoy has some more; none of them belongs into a filter.
+/// WASI functions that the standard library may import. Envoy has a few more, which no filter needs.
 const WASI_FUNCTIONS: &[&str] =
     &["clock_time_get", "environ_get", "environ_sizes_get", "fd_write", "proc_exit", "random_get"];
 
@@ -86,11 +86,11 @@ pub struct Pruned {
     pub named: Vec<u8>,
     /// The names of the exports that were removed, sorted.
     pub removed: BTreeSet<String>,
-    /// What it asks of its host, as `module.name`, sorted.
+    /// The imports, as `module.name`, sorted.
     pub imports: BTreeSet<String>,
 }
 
-/// Removes what is not needed: exports first, then every function, global and import that nothing reaches any more.
+/// Removes exports that the filter does not need, then every function, global and import that became unreachable.
 ///
 /// # Errors
 /// If the module is malformed, lacks an export of the filter, or imports what Envoy may lack.
@@ -106,7 +106,7 @@ pub fn prune(bytes: &[u8]) -> Result<Pruned> {
     Ok(Pruned { bytes, named, removed, imports })
 }
 
-/// The same bytes but for the section `name`: whatever counts functions or code from the start still finds them.
+/// The same module without the section `name`. Indices of functions and offsets of code do not change.
 fn without_names(module: &[u8]) -> Option<Vec<u8>> {
     let (header, mut rest) = module.split_at_checked(8)?;
     let mut out = header.to_vec();
@@ -134,10 +134,10 @@ fn leb128(mut bytes: &[u8]) -> Option<(usize, &[u8])> {
     }
 }
 
-/// Fails above [`LIMIT`].
+/// Checks the size against [`LIMIT`].
 ///
 /// # Errors
-/// The size, the limit, and where to look.
+/// If the module is larger; the message names the size, the limit, and what to look at.
 pub fn check_size(size: usize) -> Result<()> {
     if size <= LIMIT {
         return Ok(());

@@ -1,12 +1,12 @@
-//! Processes that tests started and did not end: a killed test cannot run its destructors.
+//! Ends processes that tests started and did not end: a killed test does not run its destructors.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// The variable that marks every process of one run. Children inherit it, however deep.
+/// The environment variable that marks every process of one run. All descendants inherit it.
 pub const MARK: &str = "SIDESPAN_TEST_RUN";
 
-/// Ends every process that carries the mark and returns their names. Knows `/proc` only: elsewhere it finds none.
+/// Ends every process with the mark and returns their names. It reads `/proc`, so it finds none on other systems than Linux.
 pub fn end(mark: &str) -> Vec<String> {
     let entry = format!("{MARK}={mark}");
     let Ok(processes) = std::fs::read_dir("/proc") else { return Vec::new() };
@@ -15,7 +15,7 @@ pub fn end(mark: &str) -> Vec<String> {
 }
 
 fn carries(process: &Path, entry: &str) -> bool {
-    // Unreadable for processes of other users, which are none of ours.
+    // Unreadable for processes of other users, which are not of this run.
     std::fs::read(process.join("environ"))
         .is_ok_and(|environment| environment.split(|byte| *byte == 0).any(|variable| variable == entry.as_bytes()))
 }
@@ -34,7 +34,7 @@ mod tests {
 
     fn sleeper(mark: &str) -> std::process::Child {
         let child = Command::new("sleep").arg("60").env(MARK, mark).spawn().expect("sleep exists");
-        // Until it has executed, the child still shows the environment of this process.
+        // Before `exec`, the child still has the environment of this process.
         let deadline = Instant::now() + Duration::from_secs(10);
         let process = Path::new("/proc").join(child.id().to_string());
         while !carries(&process, &format!("{MARK}={mark}")) && Instant::now() < deadline {

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: everything, from a fresh checkout.
+//! `cargo xtask test`: runs all tests.
 
 mod leftovers;
 mod programs;
@@ -14,7 +14,7 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// Which tests, and how.
+/// Options of `cargo xtask test`.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   cargo xtask test                                  everything
@@ -38,7 +38,7 @@ pub struct Arguments {
     pass_through: Vec<String>,
 }
 
-/// Prepares, runs every kind of test even if one fails, prints a summary.
+/// Provides what the tests need, runs every kind of test even if one fails, and prints a summary.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let with_collector = !arguments.no_envoy && !arguments.no_collector;
     let mut steps = Steps::new(if arguments.no_envoy { 3 } else { 6 + usize::from(with_collector) });
@@ -60,16 +60,16 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     session.conclude(&steps)
 }
 
-/// One run: what is handed to the tests, and what they said.
+/// One run: what the tests are given, and their results.
 struct Session<'a> {
     arguments: &'a Arguments,
     module: Option<PathBuf>,
     envoy: Option<PathBuf>,
     collector: Option<PathBuf>,
-    /// Tells the processes of this run from all others.
+    /// Marks the processes of this run; see [`leftovers`].
     mark: String,
     tally: Tally,
-    /// What to name in the summary.
+    /// Labels of what failed, for the summary.
     failures: Vec<String>,
 }
 
@@ -97,7 +97,7 @@ impl<'a> Session<'a> {
 
     fn run_all(&mut self, programs: &[Program]) -> Result<()> {
         if programs.is_empty() {
-            println!("there are none");
+            println!("no tests of this kind");
         }
         programs.iter().try_for_each(|program| {
             println!("--- {}", program.label);
@@ -113,7 +113,7 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// Only cargo knows how to run these. The probe is for wasm alone and has none, of which cargo would warn.
+    /// Documentation tests, which only cargo can run. The probe is compiled for wasm only and has none; cargo would warn of that.
     fn run_documentation(&mut self) -> Result<()> {
         let mut command = cargo();
         command
@@ -149,7 +149,7 @@ impl<'a> Session<'a> {
             bail!("failed: {}", self.failures.join(", "));
         }
         match &self.arguments.filter {
-            Some(filter) if passed == 0 => bail!("no test has {filter:?} in its name"),
+            Some(filter) if passed == 0 => bail!("no test name contains {filter:?}"),
             _ => Ok(()),
         }
     }

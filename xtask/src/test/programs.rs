@@ -1,7 +1,7 @@
-//! The test programs of the workspace: compiled once, then run one by one.
+//! The test programs of the workspace. They are compiled once, then run one by one.
 //!
-//! `cargo test --test envoy` would compile many dependencies anew: cargo chooses their features for the packages that are
-//! selected, and each selection is another choice.
+//! `cargo test --test envoy` would compile many dependencies again, because cargo chooses their features for the selected
+//! packages.
 
 use crate::build::cargo;
 use anyhow::{Context, Result, bail};
@@ -45,7 +45,7 @@ pub fn compile() -> Result<Vec<Program>> {
 // === impl Program ===
 
 impl Program {
-    /// Reads one line of cargo; `None` if it is about something else than a test program.
+    /// Reads one message of cargo; `None` if it is not about a test program.
     fn from_message(line: &str, root: &Path) -> Option<Self> {
         let message: Value = serde_json::from_str(line).ok()?;
         let (path, target) = (message["executable"].as_str()?, &message["target"]);
@@ -64,17 +64,17 @@ impl Program {
         })
     }
 
-    /// By name: `tests/envoy.rs`, `tests/envoy_faults.rs`, `tests/envoy/main.rs`.
+    /// Whether it needs a real Envoy; its name says so: `tests/envoy.rs`, `tests/envoy_faults.rs`, `tests/envoy/main.rs`.
     pub fn needs_envoy(&self) -> bool {
         self.integration && self.name.starts_with("envoy")
     }
 
-    /// Runs each benchmark once. Criterion's main function knows a filter, but not the other options of test programs.
+    /// Whether it is a benchmark. Criterion's main function accepts a filter, but no other options of test programs.
     pub fn is_benchmark(&self) -> bool {
         self.benchmark
     }
 
-    /// The program as cargo would start it.
+    /// The command that starts it as cargo does.
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.path);
         command.current_dir(&self.folder).env("CARGO_MANIFEST_DIR", &self.folder);

@@ -1,4 +1,4 @@
-//! Runs one test program, shows what it prints as it comes, and counts.
+//! Runs one test program, prints its output, and counts its results.
 
 use anyhow::{Context, Result};
 use std::io::{BufRead, BufReader, Read};
@@ -6,11 +6,11 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
-/// How a program ended.
+/// The result of a program.
 pub struct Outcome {
-    /// Its exit code was 0.
+    /// Whether its exit code was 0.
     pub success: bool,
-    /// What it had started and not ended.
+    /// Names of processes that it started and did not end.
     pub left_running: Vec<String>,
 }
 
@@ -25,11 +25,11 @@ pub struct Tally {
     pub ignored: u64,
 }
 
-/// How often to see whether the program still runs, and how long to wait for its last words.
+/// Interval between checks whether the program still runs, and the longest wait for its last output.
 const POLL: Duration = Duration::from_millis(50);
 
-/// Runs the program to its end, then `end_leftovers`, which names what it ended. Until these have ended the output does not:
-/// they inherited it, so waiting for its end alone could take for ever.
+/// Runs the program to its end, then `end_leftovers`, which returns the names of processes that it ended. These inherited the
+/// standard output, so waiting for the end of the output alone could take forever.
 pub fn run(command: &mut Command, tally: &mut Tally, end_leftovers: impl Fn() -> Vec<String>) -> Result<Outcome> {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
     let child = child.as_mut().map_err(|error| anyhow::anyhow!("cannot run {:?}: {error}", command.get_program()))?;
@@ -52,7 +52,7 @@ pub fn run(command: &mut Command, tally: &mut Tally, end_leftovers: impl Fn() ->
     Ok(Outcome { success: status.success(), left_running })
 }
 
-/// The lines of a stream, without their ends. The thread that reads them ends with the stream.
+/// The lines of a stream, without line ends. A thread reads them until the stream ends.
 fn lines(stream: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
     let (sender, receiver) = channel();
     std::thread::spawn(move || {
@@ -71,7 +71,7 @@ impl Tally {
         self.read(&line);
     }
 
-    /// Reads `test result: ok. 5 passed; 0 failed; 1 ignored; …`; any other line says nothing.
+    /// Reads `test result: ok. 5 passed; 0 failed; 1 ignored; …`; other lines are ignored.
     fn read(&mut self, line: &str) {
         let Some(result) = line.trim_start().strip_prefix("test result: ") else { return };
         for part in result.split(';') {
