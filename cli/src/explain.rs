@@ -1,158 +1,14 @@
-//! `sidespan explain`: one request a line in, what the filter would do with it out, by the filter's own code.
+//! `sidespan explain`: reads one request per line and writes what the filter would do with it, computed by the code of the filter.
 
-use crate::replay::{Plans, run_case};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use serde_json::value::RawValue;
-use sidespan_core::config::node::{At, Node};
-use sidespan_core::config::{Config, Direction, Report, parse};
-use sidespan_core::sampling::response_flags::ResponseFlags;
+use crate::case::Case;
+use crate::outcome::{Decision, Extracted, Outcome};
+use crate::replay::{Compiled, Plans, run_case};
+use serde::Serialize;
+use sidespan_core::config::parse;
+use sidespan_core::span::tags;
 use std::io::{self, BufRead, BufReader, Read, Write};
 
-/// Header pairs in order, names in lower case, values as bytes.
-pub type Headers = Vec<(Vec<u8>, Vec<u8>)>;
-
-/// One line as it is written. Unknown keys beside these are passed over, so that a list of cases can carry notes.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Line<'l> {
-    #[serde(borrow, default)]
-    config: Option<&'l RawValue>,
-    #[serde(default)]
-    direction: Value,
-    #[serde(default)]
-    node: Value,
-    request: RequestLine,
-    #[serde(default)]
-    response: Option<ResponseLine>,
-    #[serde(default)]
-    marked: Option<bool>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct RequestLine {
-    #[serde(default)]
-    headers: Option<Vec<(String, String)>>,
-    #[serde(default)]
-    path: Option<String>,
-    #[serde(default)]
-    method: Option<String>,
-    #[serde(default)]
-    scheme: Option<String>,
-    #[serde(default)]
-    authority: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct ResponseLine {
-    #[serde(default)]
-    status: Option<u16>,
-    #[serde(default)]
-    grpc_status: Option<u32>,
-    #[serde(default)]
-    flags: Option<Vec<String>>,
-    #[serde(default)]
-    headers: Option<Vec<(String, String)>>,
-    #[serde(default)]
-    trailers: Option<Vec<(String, String)>>,
-    #[serde(default)]
-    duration_ms: Option<f64>,
-}
-
-/// One request, as Envoy would show it to the filter.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Case {
-    /// Default: inbound.
-    pub direction: Direction,
-    /// What `xds.node` answers: an object with `metadata`, or null.
-    pub node: Value,
-    /// `:method`, `:path`, `:scheme`, `:authority` first, given or made up.
-    pub request: Headers,
-    /// `None`: it is assumed to have succeeded with 200.
-    pub response: Option<Response>,
-    /// Whether an error below left its mark for this trace.
-    pub marked: bool,
-}
-
-/// How a request ended.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Response {
-    /// `None`: no status at all (reset, timeout).
-    pub status: Option<u16>,
-    /// `grpc-status` from trailers or headers.
-    pub grpc_status: Option<u32>,
-    /// Bits of the attribute `response.flags`.
-    pub flags: u64,
-    /// Response headers, without `:status`.
-    pub headers: Headers,
-    /// Response trailers.
-    pub trailers: Headers,
-    /// Milliseconds, not negative; default 0.
-    pub duration_ms: f64,
-}
-
-/// What the filter does with it; the line that is written.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Outcome {
-    /// What came in; `None` when there is nothing valid to continue.
-    pub extracted: Option<Extracted>,
-    /// A decision without ids (`b3: 0`), for the trace that starts here.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub instruction: Option<String>,
-    /// Trace headers as they go upstream: set or left.
-    pub upstream_headers: Vec<(String, String)>,
-    /// Trace headers that are taken away.
-    pub removed_headers: Vec<String>,
-    /// Headers added to the response.
-    pub response_headers: Vec<(String, String)>,
-    /// What is kept and why.
-    pub decision: Decision,
-    /// The span as OTLP/JSON; `None` if none is exported.
-    pub span: Option<Value>,
-}
-
-/// The context that came in.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Extracted {
-    /// The dialect, in the words of the configuration.
-    pub format: String,
-    /// 32 lower-case hex digits.
-    pub trace_id: String,
-    /// 16 lower-case hex digits; `None` where the format can name a trace without a span.
-    pub span_id: Option<String>,
-    /// `accept`, `deny`, `debug` or `defer`.
-    pub sampled: String,
-    /// The combined list; empty if there is none.
-    pub tracestate: String,
-}
-
-/// The sampling decision.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Decision {
-    /// At the request.
-    pub head: bool,
-    /// At the end.
-    pub keep: bool,
-    /// The stratum: `head`, `parent`, `error`, `slow`, `marked`, `debug`, `drop` or `none`.
-    pub reason: String,
-    /// `th` of the exported span; `None` if the probability is unknown or nothing is exported.
-    pub threshold: Option<String>,
-}
-
-/// A configuration, ready for many cases. The filter's own precomputed state belongs here too.
-pub struct Compiled {
-    /// As it was read.
-    pub config: Config,
-    /// What was made of it for the last node.
-    pub plans: Plans,
-}
-
-/// Explains each line of `input`. Whether every line was good.
+/// Explains each line of `input`. Returns whether every line was valid.
 ///
 /// # Errors
 /// Those of `input` and `out`.
@@ -160,11 +16,11 @@ pub fn run<R: Read>(input: BufReader<R>, out: &mut impl Write, pretty: bool) -> 
     run_with(input, out, pretty, run_case)
 }
 
-/// [`run`] with any filter.
+/// Does the same with another function in place of the filter.
 ///
 /// # Errors
 /// Those of `input` and `out`.
-pub fn run_with<R: Read>(
+fn run_with<R: Read>(
     mut input: BufReader<R>,
     out: &mut impl Write,
     pretty: bool,
@@ -173,7 +29,7 @@ pub fn run_with<R: Read>(
     let (mut text, mut number, mut good) = (Vec::new(), 0_u64, true);
     let mut compiler = Compiler::default();
     loop {
-        // Whoever waits for an answer before asking again gets it; a pipe full of lines is written in blocks.
+        // Flushes if no more input is buffered, so that an interactive caller gets each answer before its next request.
         if input.buffer().is_empty() {
             out.flush()?;
         }
@@ -185,8 +41,8 @@ pub fn run_with<R: Read>(
         if text.iter().all(u8::is_ascii_whitespace) {
             continue;
         }
-        let answer = case(&text, &mut compiler).and_then(|(case, compiled)| {
-            let outcome = filter(&case, compiled)?;
+        let answer = Case::read(&text).and_then(|(case, config)| {
+            let outcome = filter(&case, compiler.compile(config)?)?;
             Ok((case, outcome))
         });
         good &= answer.is_ok();
@@ -206,7 +62,7 @@ fn write_line(value: &impl Serialize, out: &mut impl Write) -> io::Result<()> {
 
 // === impl Compiler ===
 
-/// The last configuration: lists of cases mostly share one.
+/// Compiles configurations and caches the last one, because most lists of cases use only one.
 #[derive(Default)]
 struct Compiler {
     last: Option<(String, Result<Compiled, String>)>,
@@ -233,83 +89,7 @@ fn compile(text: &str) -> Result<Compiled, String> {
     Ok(Compiled { config, plans: Plans::default() })
 }
 
-// === impl Case ===
-
-fn case<'c>(text: &[u8], compiler: &'c mut Compiler) -> Result<(Case, &'c Compiled), String> {
-    let line: Line<'_> = serde_json::from_slice(text).map_err(|error| error.to_string())?;
-    let compiled = compiler.compile(line.config.map_or("", RawValue::get))?;
-    let case = Case {
-        direction: direction(&line.direction)?,
-        node: line.node,
-        request: line.request.into_headers(),
-        response: line.response.map(ResponseLine::into_response).transpose()?,
-        marked: line.marked.unwrap_or(false),
-    };
-    Ok((case, compiled))
-}
-
-fn direction(value: &Value) -> Result<Direction, String> {
-    if value.is_null() {
-        return Ok(Direction::Inbound);
-    }
-    let mut report = Report::default();
-    let direction = Direction::read(At { value, path: "direction" }, &mut report);
-    direction.ok_or_else(|| report.into_problems().iter().map(ToString::to_string).collect())
-}
-
-impl RequestLine {
-    /// Pseudo-headers first, as Envoy has them. One that stands among the headers wins; `host` becomes `:authority`.
-    fn into_headers(self) -> Headers {
-        let mut given = lower(self.headers);
-        let mut take = |name: &str| {
-            let at = given.iter().position(|(known, _)| known == name.as_bytes());
-            at.map(|at| given.remove(at).1)
-        };
-        let host = take("host");
-        let method = take(":method").unwrap_or_else(|| self.method.unwrap_or_else(|| "GET".to_owned()).into_bytes());
-        let path = take(":path").unwrap_or_else(|| self.path.unwrap_or_else(|| "/".to_owned()).into_bytes());
-        let scheme = take(":scheme").unwrap_or_else(|| self.scheme.unwrap_or_else(|| "http".to_owned()).into_bytes());
-        let authority = take(":authority").or(self.authority.map(String::into_bytes)).or(host);
-        let authority = authority.unwrap_or_else(|| b"localhost".to_vec());
-        let pseudo = [(":method", method), (":path", path), (":scheme", scheme), (":authority", authority)];
-        pseudo.into_iter().map(|(name, value)| (name.as_bytes().to_vec(), value)).chain(given).collect()
-    }
-}
-
-impl ResponseLine {
-    fn into_response(self) -> Result<Response, String> {
-        let duration_ms = self.duration_ms.unwrap_or(0.0);
-        if !(0.0..=1e12).contains(&duration_ms) {
-            return Err(format!("response.durationMs: {duration_ms} is no duration"));
-        }
-        Ok(Response {
-            status: self.status.filter(|status| *status != 0),
-            grpc_status: self.grpc_status,
-            flags: self
-                .flags
-                .unwrap_or_default()
-                .iter()
-                .try_fold(0, |bits, name| Ok::<_, String>(bits | flag(name)?))?,
-            headers: lower(self.headers),
-            trailers: lower(self.trailers),
-            duration_ms,
-        })
-    }
-}
-
-/// The bit of a response flag.
-fn flag(name: &str) -> Result<u64, String> {
-    let names = || ResponseFlags::all_names().collect::<Vec<_>>().join(", ");
-    let flag = ResponseFlags::named(name);
-    flag.map(|flag| flag.0).ok_or_else(|| format!("response.flags: unknown flag `{name}` (one of {})", names()))
-}
-
-fn lower(headers: Option<Vec<(String, String)>>) -> Headers {
-    let headers = headers.unwrap_or_default().into_iter();
-    headers.map(|(name, value)| (name.to_ascii_lowercase().into_bytes(), value.into_bytes())).collect()
-}
-
-// === impl pretty ===
+// === the readable form ===
 
 fn write_pretty(number: u64, case: &Case, outcome: &Outcome, out: &mut impl Write) -> io::Result<()> {
     let header = |name: &str| {
@@ -349,6 +129,9 @@ fn write_pretty(number: u64, case: &Case, outcome: &Outcome, out: &mut impl Writ
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::case::{Headers, Response};
+    use serde_json::Value;
+    use sidespan_core::config::Direction;
     use std::cell::Cell;
 
     fn outcome() -> Outcome {
@@ -489,14 +272,5 @@ mod tests {
         let expected = "line 1: inbound GET /a\n  extracted  b3 4bf92f3577b34da6a3ce929d0e0e4736 00f067aa0ba902b7 accept\n  \
             upstream   b3: 1\n  removed    x-b3-parentspanid\n  decision   kept (error), head no, th:0\n\nline 2: ";
         assert!(out.starts_with(expected), "{out}");
-    }
-
-    #[test]
-    fn every_flag_has_the_bit_that_envoy_gives_it() {
-        for (name, bit) in
-            [("LH", 0), ("UH", 1), ("UF", 5), ("UC", 6), ("NR", 8), ("DC", 14), ("URX", 15), ("DPE", 18), ("UDO", 29)]
-        {
-            assert_eq!(flag(name), Ok(1 << bit), "{name}");
-        }
     }
 }

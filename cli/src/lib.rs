@@ -1,8 +1,10 @@
-//! The rooms of the `sidespan` command, as a library so that tests and other tools can use them.
+//! The `sidespan` command as a library, so that tests can use it.
 
+mod case;
 pub mod check;
 pub mod explain;
-pub mod replay;
+mod outcome;
+mod replay;
 pub mod schema;
 mod spec;
 mod validate;

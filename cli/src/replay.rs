@@ -1,8 +1,9 @@
-//! One case through the filter's own code: what a proxy would do with it, without a proxy.
+//! Runs the code of the filter on one case, without a proxy.
 
-use crate::explain::{Case, Compiled, Decision, Extracted, Headers, Outcome, Response};
+use crate::case::{Case, Headers, Response};
+use crate::outcome::{Decision, Extracted, Outcome};
 use serde_json::Value;
-use sidespan_core::config::Direction;
+use sidespan_core::config::{Config, Direction};
 use sidespan_core::export::Stats;
 use sidespan_core::http::headers::{Header, HeaderEdit};
 use sidespan_core::id::{Entropy, TraceId};
@@ -18,16 +19,24 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Headers that carry a context, by name or by the beginning of it.
+/// Headers that carry a trace context, by name or by prefix.
 const TRACE_HEADERS: [&str; 7] =
     ["traceparent", "tracestate", "baggage", "b3", "uber-trace-id", "x-amzn-trace-id", "x-cloud-trace-context"];
 const TRACE_PREFIXES: [&str; 3] = ["x-b3-", "x-datadog-", "ot-tracer-"];
 
-/// The plan of the last node: lists of cases mostly share one.
+/// A configuration that is ready for many cases.
+pub struct Compiled {
+    /// The configuration.
+    pub config: Config,
+    /// The plan for the last node.
+    pub plans: Plans,
+}
+
+/// Caches the plan of the last node, because most lists of cases use only one.
 #[derive(Default)]
 pub struct Plans(RefCell<Option<(Value, Arc<Plan>)>>);
 
-/// Bytes from the operating system.
+/// Random bytes of the operating system.
 struct SystemEntropy;
 
 /// The proxy of a case.
@@ -38,10 +47,10 @@ struct CaseHost {
     marked: Option<TraceId>,
 }
 
-/// What the filter does with one case.
+/// Runs one case.
 ///
 /// # Errors
-/// The operating system has no clock.
+/// If the clock of the operating system is before 1970, or the span cannot be written as JSON.
 pub fn run_case(case: &Case, compiled: &Compiled) -> Result<Outcome, String> {
     let plan = compiled.plans.get(case, compiled);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|error| error.to_string())?;
@@ -111,7 +120,7 @@ fn extracted(found: &propagation::Extracted) -> Extracted {
     }
 }
 
-/// A case that tells a gRPC status is a gRPC request, even if it leaves out the content type.
+/// Adds the content type of gRPC if the case has a gRPC status but no content type.
 fn with_grpc(request: &Headers, response: &Response) -> Headers {
     let mut request = request.clone();
     if response.grpc_status.is_some() && !request.iter().any(|(name, _)| name == b"content-type") {
@@ -120,7 +129,7 @@ fn with_grpc(request: &Headers, response: &Response) -> Headers {
     request
 }
 
-/// What the filter sees come back; where the callee is the one that was marked, its signal is among it.
+/// The response headers that the filter sees. If the case is marked and not inbound, they contain the signal of the callee.
 fn response_headers(case: &Case, response: &Response, stream: &Stream) -> Headers {
     let status = response.status.map(|status| (b":status".to_vec(), status.to_string().into_bytes()));
     let context = stream.outgoing().context;
@@ -149,7 +158,7 @@ fn attributes(request: &Headers, response: &Headers, answered: &Response, now_ns
     recorded
 }
 
-/// The leaves of a node as `xds.node` answers them.
+/// The scalar values of a node, by the paths of `xds.node`.
 fn node_attributes(node: &Value) -> Recorded {
     let mut recorded = Recorded::default();
     add_leaves(&mut recorded, b"xds\0node".to_vec(), node);
@@ -235,7 +244,7 @@ impl Plans {
 
 impl Entropy for SystemEntropy {
     fn fill(&mut self, out: &mut [u8]) {
-        // An operating system without randomness gives ids that are valid all the same.
+        // Without random bytes the ids are constant, but valid.
         if getrandom::fill(out).is_err() {
             out.fill(1);
         }

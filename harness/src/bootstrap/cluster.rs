@@ -1,6 +1,6 @@
 //! Where Envoy sends requests.
 
-use super::{socket_address, typed};
+use super::json::{socket_address, typed};
 use crate::support::merge;
 use serde_json::{Value, json};
 

@@ -1,6 +1,6 @@
 //! HTTP filters: the wasm module under test, and others to stand before and after it.
 
-use super::typed;
+use super::json::typed;
 use crate::support::merge;
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};

@@ -1,6 +1,7 @@
 //! A listener with an HTTP connection manager.
 
-use super::{Filter, Route, VirtualHost, socket_address, typed};
+use super::json::{socket_address, typed};
+use super::{Filter, Route, VirtualHost};
 use crate::support::merge;
 use serde_json::{Value, json};
 

@@ -5,6 +5,7 @@
 
 mod cluster;
 mod filter;
+mod json;
 mod listener;
 mod node;
 mod route;
@@ -15,6 +16,7 @@ pub use self::listener::{Direction, Listener, Tracer};
 pub use self::node::Node;
 pub use self::route::{Route, VirtualHost};
 
+use self::json::socket_address;
 use crate::support::merge;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -163,17 +165,6 @@ impl Bootstrap {
     pub(crate) fn variables(&self) -> &BTreeMap<String, String> {
         &self.environment
     }
-}
-
-/// 127.0.0.1 and a port; 0 lets the kernel choose.
-pub(crate) fn socket_address(port: u16) -> Value {
-    json!({"socket_address": {"address": "127.0.0.1", "port_value": port}})
-}
-
-/// A `typed_config` of an Envoy extension.
-pub(crate) fn typed(name: &str, type_name: &str, mut config: Value) -> Value {
-    merge(&mut config, json!({"@type": format!("type.googleapis.com/{type_name}")}));
-    json!({"name": name, "typed_config": config})
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Clients: HTTP/1.1 and HTTP/2 through hyper, raw HTTP/1.1 bytes, gRPC, websocket, and a small load helper.
 
+mod connect;
 mod load;
 mod raw;
 mod websocket;
@@ -8,6 +9,7 @@ pub use self::load::fire;
 pub use self::raw::{RawConnection, RawRequest, RawResponse};
 pub use self::websocket::WebSocket;
 
+use self::connect::connect;
 use crate::grpc;
 use crate::server::{Body, full};
 use crate::support::lock;
@@ -18,10 +20,8 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::net::TcpStream;
 
 /// A client of one port on 127.0.0.1 that keeps its connections. Cheap to clone; clones share the connections.
 #[derive(Clone)]
@@ -231,13 +231,6 @@ impl Reply {
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
-}
-
-async fn connect(port: u16) -> Result<TcpStream> {
-    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await;
-    let stream = stream.with_context(|| format!("connect to port {port}"))?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
 }
 
 /// Reads as much of the body as comes.

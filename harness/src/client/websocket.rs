@@ -31,7 +31,8 @@ impl WebSocket {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let (stream, _) = client_async(request.body(())?, super::connect(port).await?).await.context("websocket")?;
+        let (stream, _) =
+            client_async(request.body(())?, super::connect::connect(port).await?).await.context("websocket")?;
         Ok(Self { stream })
     }
 

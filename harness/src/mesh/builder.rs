@@ -1,7 +1,7 @@
 //! Starts the processes of a mesh, those called before their callers.
 
-use super::Mesh;
 use super::app::{App, Behaviour};
+use super::running::Mesh;
 use super::service::Service;
 use crate::bootstrap::{Bootstrap, Cluster, Direction, Filter, Listener, Node, Route, VirtualHost};
 use crate::client::Client;
@@ -25,6 +25,15 @@ pub struct MeshBuilder {
 }
 
 type Change<T> = Box<dyn Fn(&str, T) -> T + Send + Sync>;
+
+// === impl Mesh ===
+
+impl Mesh {
+    /// Describes a mesh, which [`MeshBuilder::start`] starts.
+    pub fn builder() -> MeshBuilder {
+        MeshBuilder::default()
+    }
+}
 
 // === impl MeshBuilder ===
 

@@ -11,103 +11,11 @@
 mod app;
 mod builder;
 mod plan;
+mod running;
 mod service;
 
 pub use self::app::{Call, Exchange, Forwarding};
 pub use self::builder::MeshBuilder;
 pub use self::plan::{ANSWER, Action, PLAN, Plan};
+pub use self::running::Mesh;
 pub use self::service::Service;
-
-use self::app::App;
-use crate::client::Client;
-use crate::envoy::Envoy;
-use anyhow::{Context as _, Result, ensure};
-use std::collections::BTreeMap;
-
-/// A running mesh; every process and server of it ends when it is dropped.
-pub struct Mesh {
-    gateway: Option<Envoy>,
-    sidecars: BTreeMap<String, (Envoy, App)>,
-    entry: u16,
-    entry_host: String,
-    http2: bool,
-}
-
-// === impl Mesh ===
-
-impl Mesh {
-    /// A mesh to describe.
-    pub fn builder() -> MeshBuilder {
-        MeshBuilder::default()
-    }
-
-    /// The port that clients from outside talk to: the gateway's, or the first service's inbound listener.
-    pub fn entry(&self) -> u16 {
-        self.entry
-    }
-
-    /// The host that clients from outside ask for.
-    pub fn host(&self) -> &str {
-        &self.entry_host
-    }
-
-    /// A new client of the entry.
-    pub fn client(&self) -> Client {
-        if self.http2 { Client::http2(self.entry) } else { Client::http1(self.entry) }
-    }
-
-    /// The sidecar of a service.
-    ///
-    /// # Errors
-    /// If there is no such service.
-    pub fn sidecar(&self, service: &str) -> Result<&Envoy> {
-        self.sidecars.get(service).map(|(envoy, _)| envoy).with_context(|| format!("no service {service}"))
-    }
-
-    /// The gateway, if there is one.
-    pub fn gateway(&self) -> Option<&Envoy> {
-        self.gateway.as_ref()
-    }
-
-    /// Every Envoy with the name of its service; the gateway is first and called `gateway`.
-    pub fn envoys(&self) -> impl Iterator<Item = (&str, &Envoy)> {
-        let gateway = self.gateway.iter().map(|envoy| ("gateway", envoy));
-        gateway.chain(self.sidecars.iter().map(|(name, (envoy, _))| (name.as_str(), envoy)))
-    }
-
-    /// What an application has lived through so far, in the order in which it answered.
-    ///
-    /// # Errors
-    /// If there is no such service.
-    pub fn exchanges(&self, service: &str) -> Result<Vec<Exchange>> {
-        let (_, app) = self.sidecars.get(service).with_context(|| format!("no service {service}"))?;
-        Ok(app.exchanges())
-    }
-
-    /// Lets all applications forget what they have lived through.
-    pub fn clear(&self) {
-        self.sidecars.values().for_each(|(_, app)| app.clear());
-    }
-
-    /// As [`Envoy::assert_no_trap`], for each Envoy.
-    ///
-    /// # Panics
-    /// With the first trap found.
-    pub fn assert_no_trap(&mut self) {
-        self.gateway.iter_mut().for_each(Envoy::assert_no_trap);
-        self.sidecars.values_mut().for_each(|(envoy, _)| envoy.assert_no_trap());
-    }
-
-    /// Ends all Envoys gracefully, the gateway first.
-    ///
-    /// # Errors
-    /// If one had to be killed or did not end well.
-    pub async fn quit(self) -> Result<()> {
-        let sidecars = self.sidecars.into_iter().map(|(name, (envoy, _))| (name, envoy));
-        for (name, envoy) in self.gateway.map(|envoy| ("gateway".to_owned(), envoy)).into_iter().chain(sidecars) {
-            let (status, log) = envoy.quit().await.with_context(|| name.clone())?;
-            ensure!(status.success(), "{name} ended with {status}:\n{log}");
-        }
-        Ok(())
-    }
-}

@@ -1,6 +1,7 @@
 //! An OpenTelemetry Collector, built from its Go modules once and kept in the cache: nobody ships one that fits.
 
-use super::{Scratch, check_program, lock, path_variable, workspace_root};
+use super::files::{Scratch, check_program, lock, path_variable};
+use super::workspace::workspace_root;
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};

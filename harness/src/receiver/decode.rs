@@ -1,6 +1,8 @@
 //! From a request's headers and body to spans, for each protocol and content coding.
 
-use super::{Payload, Protocol, ZipkinSpan};
+use super::export::Payload;
+use super::protocol::Protocol;
+use super::zipkin::ZipkinSpan;
 use crate::grpc;
 use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;

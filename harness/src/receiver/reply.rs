@@ -1,6 +1,6 @@
 //! What the receiver answers: the script of its behaviour.
 
-use super::Protocol;
+use super::protocol::Protocol;
 use crate::grpc;
 use crate::server::{Abort, Answer, empty, full};
 use crate::upstream::{header, respond};

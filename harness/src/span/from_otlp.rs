@@ -1,6 +1,6 @@
 //! From the messages of `opentelemetry-proto` to plain values, with everything that OTLP forbids named.
 
-use super::{Attributes, Event, Kind, Link, ReceivedSpan, Scope, Status};
+use super::received::{Attributes, Event, Kind, Link, ReceivedSpan, Scope, Status};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
 use opentelemetry_proto::tonic::trace::v1 as otlp;
