@@ -8,11 +8,11 @@ use sidespan_core::config::{Direction, Report};
 use sidespan_core::sampling::response_flags::ResponseFlags;
 
 /// Header pairs in order, names in lower case, values as bytes.
-pub type Headers = Vec<(Vec<u8>, Vec<u8>)>;
+pub(crate) type Headers = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// One request and its response, as Envoy would show them to the filter.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Case {
+pub(crate) struct Case {
     /// The direction of the listener; inbound by default.
     pub direction: Direction,
     /// The value of `xds.node`: an object with `metadata`, or null.
@@ -27,7 +27,7 @@ pub struct Case {
 
 /// The response, or how a request ended without one.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Response {
+pub(crate) struct Response {
     /// `None`: there was no status (reset, timeout).
     pub status: Option<u16>,
     /// `grpc-status` from trailers or headers.
@@ -98,7 +98,7 @@ impl Case {
     ///
     /// # Errors
     /// If the line is not JSON of this form; the message names the field.
-    pub fn read(text: &[u8]) -> Result<(Self, &str), String> {
+    pub(crate) fn read(text: &[u8]) -> Result<(Self, &str), String> {
         let line: Line<'_> = serde_json::from_slice(text).map_err(|error| error.to_string())?;
         let case = Self {
             direction: direction(&line.direction)?,

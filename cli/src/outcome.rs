@@ -6,7 +6,7 @@ use serde_json::Value;
 /// What the filter would do with a case. It is written as one line of JSON.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// The context in the request headers; `None` if there is no valid one.
     pub extracted: Option<Extracted>,
     /// A sampling decision without ids (`b3: 0`), which applies to the trace that starts here.
@@ -27,7 +27,7 @@ pub struct Outcome {
 /// The context in the request headers.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Extracted {
+pub(crate) struct Extracted {
     /// The propagation format, by its name in the configuration.
     pub format: String,
     /// 32 lower-case hex digits.
@@ -43,7 +43,7 @@ pub struct Extracted {
 /// The sampling decision.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Decision {
+pub(crate) struct Decision {
     /// At the request.
     pub head: bool,
     /// At the end.

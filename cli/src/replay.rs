@@ -25,7 +25,7 @@ const TRACE_HEADERS: [&str; 7] =
 const TRACE_PREFIXES: [&str; 3] = ["x-b3-", "x-datadog-", "ot-tracer-"];
 
 /// A configuration that is ready for many cases.
-pub struct Compiled {
+pub(crate) struct Compiled {
     /// The configuration.
     pub config: Config,
     /// The plan for the last node.
@@ -51,7 +51,7 @@ struct CaseHost {
 ///
 /// # Errors
 /// If the clock of the operating system is before 1970, or the span cannot be written as JSON.
-pub fn run_case(case: &Case, compiled: &Compiled) -> Result<Outcome, String> {
+pub(crate) fn run_case(case: &Case, compiled: &Compiled) -> Result<Outcome, String> {
     let plan = compiled.plans.get(case, compiled);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|error| error.to_string())?;
     let now_ns = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);

@@ -8,19 +8,19 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Builds the module and prints its size, removed exports and imports.
-pub fn run() -> Result<()> {
+pub(crate) fn run() -> Result<()> {
     build().map(|_| ())
 }
 
 /// Builds and reports as [`run`], and returns the path of the module.
-pub fn build() -> Result<PathBuf> {
+pub(crate) fn build() -> Result<PathBuf> {
     let (path, raw, pruned) = make()?;
     report(&path, raw, &pruned);
     Ok(path)
 }
 
 /// Builds without a report, and returns the path of the module.
-pub fn build_quietly() -> Result<PathBuf> {
+pub(crate) fn build_quietly() -> Result<PathBuf> {
     make().map(|(path, _, _)| path)
 }
 
@@ -43,7 +43,7 @@ fn named(path: &Path) -> PathBuf {
 }
 
 /// The `cargo` that runs this command, in the root of the workspace.
-pub fn cargo() -> Command {
+pub(crate) fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(provide::workspace_root());
     command
@@ -51,7 +51,7 @@ pub fn cargo() -> Command {
 
 /// Runs `cargo rustc` for a package and returns the module as the linker wrote it. Asking for the `cdylib` alone makes it 10 kB smaller
 /// than what `cargo build` gives: only then does link-time optimisation see all of it.
-pub fn compile(package: &str, profile: &str) -> Result<PathBuf> {
+pub(crate) fn compile(package: &str, profile: &str) -> Result<PathBuf> {
     let folder = provide::target_dir();
     let status = cargo()
         .args(["rustc", "--profile", profile, "--package", package, "--lib", "--crate-type", "cdylib"])

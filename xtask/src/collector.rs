@@ -7,13 +7,13 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 /// Prints the path.
-pub fn run() -> Result<()> {
+pub(crate) fn run() -> Result<()> {
     println!("{}", provide()?.display());
     Ok(())
 }
 
 /// Provides a collector and prints what takes time.
-pub fn provide() -> Result<PathBuf> {
+pub(crate) fn provide() -> Result<PathBuf> {
     let begin = Instant::now();
     let path = provide::collector_binary(|progress| match progress {
         CollectorProgress::Waiting => eprintln!("waiting for another process that builds the collector ..."),

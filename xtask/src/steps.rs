@@ -4,25 +4,25 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 /// A numbered sequence of steps.
-pub struct Steps {
+pub(crate) struct Steps {
     total: usize,
     done: usize,
     start: Instant,
 }
 
 /// A duration, written as seconds with one decimal, or as minutes and seconds.
-pub struct Elapsed(pub Duration);
+pub(crate) struct Elapsed(pub Duration);
 
 // === impl Steps ===
 
 impl Steps {
     /// Starts the clock.
-    pub fn new(total: usize) -> Self {
+    pub(crate) fn new(total: usize) -> Self {
         Self { total, done: 0, start: Instant::now() }
     }
 
     /// Prints the headline, does the work, prints how long it took.
-    pub fn step<T>(&mut self, headline: &str, work: impl FnOnce() -> T) -> T {
+    pub(crate) fn step<T>(&mut self, headline: &str, work: impl FnOnce() -> T) -> T {
         self.done += 1;
         println!("==> [{}/{}] {headline}", self.done, self.total);
         let start = Instant::now();
@@ -32,7 +32,7 @@ impl Steps {
     }
 
     /// The time since the first step began.
-    pub fn elapsed(&self) -> Elapsed {
+    pub(crate) fn elapsed(&self) -> Elapsed {
         Elapsed(self.start.elapsed())
     }
 }

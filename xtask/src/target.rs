@@ -5,10 +5,10 @@ use std::ffi::OsString;
 use std::process::{Command, Stdio};
 
 /// The target's name.
-pub const TARGET: &str = "wasm32-wasip1";
+pub(crate) const TARGET: &str = "wasm32-wasip1";
 
 /// Makes sure that the toolchain can compile for the target; adds it with rustup if it cannot.
-pub fn ensure() -> Result<()> {
+pub(crate) fn ensure() -> Result<()> {
     if installed()? || std::env::var_os("CARGO_UNSTABLE_BUILD_STD").is_some() {
         return Ok(());
     }

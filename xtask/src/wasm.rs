@@ -28,7 +28,7 @@ const NEEDED: &[&str] = &[
 ];
 
 /// Largest size of the module in bytes, without the names of functions.
-pub const LIMIT: usize = 400_000;
+pub(crate) const LIMIT: usize = 400_000;
 
 /// Host functions that every Envoy from 1.36 on offers to a module of ABI 0.2.1, without the prefix `proxy_`
 /// (proxy-wasm-cpp-host, `include/proxy-wasm/exports.h`).
@@ -79,7 +79,7 @@ const WASI_FUNCTIONS: &[&str] =
     &["clock_time_get", "environ_get", "environ_sizes_get", "fd_write", "proc_exit", "random_get"];
 
 /// A module that is ready to load.
-pub struct Pruned {
+pub(crate) struct Pruned {
     /// The module, without the names of its functions.
     pub bytes: Vec<u8>,
     /// The same code with their names.
@@ -94,7 +94,7 @@ pub struct Pruned {
 ///
 /// # Errors
 /// If the module is malformed, lacks an export of the filter, or imports what Envoy may lack.
-pub fn prune(bytes: &[u8]) -> Result<Pruned> {
+pub(crate) fn prune(bytes: &[u8]) -> Result<Pruned> {
     let mut config = ModuleConfig::new();
     let mut module = config.generate_name_section(true).parse(bytes).context("this is no WebAssembly module")?;
     let removed = remove_exports(&mut module)?;
@@ -138,7 +138,7 @@ fn leb128(mut bytes: &[u8]) -> Option<(usize, &[u8])> {
 ///
 /// # Errors
 /// If the module is larger; the message names the size, the limit, and what to look at.
-pub fn check_size(size: usize) -> Result<()> {
+pub(crate) fn check_size(size: usize) -> Result<()> {
     if size <= LIMIT {
         return Ok(());
     }

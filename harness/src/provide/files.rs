@@ -10,7 +10,7 @@ pub(super) struct Scratch(pub PathBuf);
 // === impl Scratch ===
 
 impl Scratch {
-    pub fn new(path: PathBuf) -> Result<Self> {
+    pub(super) fn new(path: PathBuf) -> Result<Self> {
         // A killed process may have left it.
         let _ = fs::remove_dir_all(&path);
         fs::create_dir(&path).with_context(|| format!("cannot create {}", path.display()))?;

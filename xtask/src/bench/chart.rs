@@ -16,7 +16,7 @@ const OTHERS: RGBColor = RGBColor(0x9a, 0xa0, 0xa6);
 const TEXT: RGBColor = RGBColor(0x57, 0x60, 0x6a);
 
 /// Writes the added cost of each variant as SVG.
-pub fn write(costs: &Costs, path: &Path) -> Result<()> {
+pub(super) fn write(costs: &Costs, path: &Path) -> Result<()> {
     let rows: Vec<&Row> = costs.rows.iter().filter(|row| row.name != BASE).collect();
     let height = TOP + BAR * rows.len() as i32 + 16;
     let area = SVGBackend::new(path, (WIDTH, height as u32)).into_drawing_area();

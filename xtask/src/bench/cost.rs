@@ -15,10 +15,10 @@ const BURST: usize = 500;
 /// Wait after a burst until its spans have been exported: longer than `batch.delay` (100 ms, see `variant.rs`).
 const EXPORT_WAIT: Duration = Duration::from_millis(160);
 /// Rounds that are not counted, because V8 replaces its first code during them.
-pub const WARM_UP_ROUNDS: usize = 4;
+pub(super) const WARM_UP_ROUNDS: usize = 4;
 
 /// The costs of all variants in one scenario.
-pub struct Costs {
+pub(super) struct Costs {
     /// The scenario.
     pub scenario: Scenario,
     /// In the order of the variants.
@@ -26,7 +26,7 @@ pub struct Costs {
 }
 
 /// The costs of one variant.
-pub struct Row {
+pub(super) struct Row {
     /// Its name.
     pub name: String,
     /// Microseconds of the worker per request.
@@ -43,7 +43,7 @@ pub struct Row {
 ///
 /// # Errors
 /// If Envoy cannot be started, a request is not answered as expected, or a variant makes another number of spans than it should.
-pub async fn measure(
+pub(super) async fn measure(
     envoy: &Path,
     scenario: Scenario,
     variants: &[Variant],
@@ -81,7 +81,7 @@ pub async fn measure(
 
 /// The variant to measure at a place of a round. Rounds go forwards and backwards in turn, so that drift cancels. The start
 /// moves by one every two rounds, so that no variant is always measured right after itself, with warm caches.
-pub fn position_in_round(round: usize, place: usize, variants: usize) -> usize {
+pub(super) fn position_in_round(round: usize, place: usize, variants: usize) -> usize {
     let place = if round.is_multiple_of(2) { place } else { variants - 1 - place };
     (place + round / 2) % variants
 }
@@ -99,12 +99,12 @@ async fn burst(testbed: &mut Testbed, variant: usize) -> Result<f64> {
 
 impl Costs {
     /// The row of a variant.
-    pub fn row(&self, name: &str) -> Option<&Row> {
+    pub(super) fn row(&self, name: &str) -> Option<&Row> {
         self.rows.iter().find(|row| row.name == name)
     }
 
     /// The added cost of one variant divided by that of another.
-    pub fn ratio(&self, of: &str, to: &str) -> Option<Ratio> {
+    pub(super) fn ratio(&self, of: &str, to: &str) -> Option<Ratio> {
         let (of, to) = (self.row(of)?, self.row(to)?);
         Some(ratio((&of.differences, 0.0), (&to.differences, 0.0)))
     }

@@ -46,7 +46,12 @@ const CALLS: &[(&str, &str)] = &[
 ];
 
 /// Each call with its cost in nanoseconds, in the order of the table.
-pub async fn measure(envoy: &Path, modules: &Modules, rounds: usize, bar: &ProgressBar) -> Result<Vec<(String, f64)>> {
+pub(super) async fn measure(
+    envoy: &Path,
+    modules: &Modules,
+    rounds: usize,
+    bar: &ProgressBar,
+) -> Result<Vec<(String, f64)>> {
     let mut variants = vec![Variant::probe(variant::BASE, &modules.no_op_stripped, "log 0 time")];
     for (callback, call) in CALLS {
         let calls = format!("{callback} {TIMES} {call}");
@@ -58,6 +63,6 @@ pub async fn measure(envoy: &Path, modules: &Modules, rounds: usize, bar: &Progr
 }
 
 /// Number of bursts, for the progress bar.
-pub fn bursts(rounds: usize) -> usize {
+pub(super) fn bursts(rounds: usize) -> usize {
     (CALLS.len() + 1) * (rounds + cost::WARM_UP_ROUNDS)
 }

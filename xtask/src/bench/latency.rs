@@ -17,7 +17,7 @@ const SEGMENT: Duration = Duration::from_millis(1000);
 const PERCENTILES: [f64; 4] = [50.0, 90.0, 99.0, 99.9];
 
 /// Latencies of all variants.
-pub struct Latencies {
+pub(super) struct Latencies {
     /// Requests a second.
     pub rate: f64,
     /// In the order of the variants.
@@ -25,7 +25,7 @@ pub struct Latencies {
 }
 
 /// Latencies of one variant, in microseconds.
-pub struct Row {
+pub(super) struct Row {
     /// Its name.
     pub name: String,
     /// The 50th, 90th, 99th and 99.9th percentile of all its requests.
@@ -38,7 +38,7 @@ pub struct Row {
 
 /// Measures the variants and compares them with the first one. `cost_us` is the CPU time of the worker per request without
 /// tracing, in microseconds: at half load, it keeps the worker busy half of the time.
-pub async fn measure(
+pub(super) async fn measure(
     envoy: &Path,
     variants: &[Variant],
     cost_us: f64,
@@ -97,7 +97,7 @@ async fn segment(testbed: &Testbed, variant: usize, rate: f64) -> Result<Vec<f64
 
 impl Latencies {
     /// The row of a variant.
-    pub fn row(&self, name: &str) -> Option<&Row> {
+    pub(super) fn row(&self, name: &str) -> Option<&Row> {
         self.rows.iter().find(|row| row.name == name)
     }
 }

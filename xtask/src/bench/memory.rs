@@ -22,10 +22,10 @@ const TO_FILL: usize = 16_000;
 /// Pairs of processes of which each figure is the median.
 const REPEATS: usize = 3;
 /// `exporter.queue.maxBytes` of the default configuration.
-pub const QUEUE_BYTES: f64 = 4.0 * 1024.0 * 1024.0;
+pub(super) const QUEUE_BYTES: f64 = 4.0 * 1024.0 * 1024.0;
 
 /// Memory in bytes.
-pub struct Memory {
+pub(super) struct Memory {
     /// A worker with the stripped no-op filter, less one without a filter.
     pub no_op: f64,
     /// A worker with sidespan and an empty queue, less one without a filter.
@@ -35,7 +35,7 @@ pub struct Memory {
 }
 
 /// Measures the memory of a worker.
-pub async fn measure(envoy: &Path, modules: &Modules) -> Result<Memory> {
+pub(super) async fn measure(envoy: &Path, modules: &Modules) -> Result<Memory> {
     let config = json!({"exporter": {"otlp": {"cluster": "collector"}}, "sampling": {"randomSamplingPercentage": 100}});
     let no_op = Wasm::new(&modules.no_op_stripped);
     let sidespan = Wasm::new(&modules.sidespan).configuration(&config);

@@ -33,7 +33,7 @@ use variant::Variant;
   cargo xtask bench --scenario http1-10 --part cost         one scenario, to see the effect of a change
   cargo xtask bench --part cost --module before=old.wasm    another build of the module beside the current one
   cargo xtask bench --part host-calls                         what each host call costs")]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// Rounds over all listeners of the first scenario; the others have a third of them
     #[arg(long, value_name = "N", default_value_t = 60)]
     rounds: usize,
@@ -92,7 +92,7 @@ const MIN_ROUNDS: usize = 4;
 /// # Errors
 /// If something cannot be provided or started, a request is not answered as expected, or a variant makes another number of
 /// spans than it should.
-pub fn run(arguments: &Arguments) -> Result<()> {
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     ensure!(arguments.rounds >= MIN_ROUNDS, "--rounds must be at least {MIN_ROUNDS}");
     let scenarios = arguments.scenarios()?;
     if cfg!(debug_assertions) && !arguments.unoptimised {

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Paths of the modules.
-pub struct Modules {
+pub(super) struct Modules {
     /// The filter.
     pub sidespan: PathBuf,
     /// A filter that does nothing, as the linker writes it: the SDK exports every callback.
@@ -20,7 +20,7 @@ pub struct Modules {
 
 impl Modules {
     /// Builds all modules. `SIDESPAN_WASM` replaces the filter that is built from the sources.
-    pub fn build() -> Result<Self> {
+    pub(super) fn build() -> Result<Self> {
         let named = std::env::var_os("SIDESPAN_WASM").filter(|path| !path.is_empty()).map(PathBuf::from);
         let sidespan = named.map_or_else(build::build_quietly, Ok)?;
         let no_op = build::compile("sidespan-probe", "release")?;
@@ -31,7 +31,7 @@ impl Modules {
     }
 
     /// Names and sizes in bytes.
-    pub fn sizes(&self) -> Result<Vec<(&'static str, u64)>> {
+    pub(super) fn sizes(&self) -> Result<Vec<(&'static str, u64)>> {
         let size = |path: &Path| fs::metadata(path).map(|data| data.len()).with_context(|| path.display().to_string());
         Ok(vec![
             ("sidespan", size(&self.sidespan)?),

@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 
 /// The results. Those of parts that were not run are empty.
 #[derive(Default)]
-pub struct Report {
+pub(super) struct Report {
     /// Processors and operating system.
     pub machine: String,
     /// CPU time, by scenario.
@@ -33,7 +33,7 @@ const MIB: f64 = 1024.0 * 1024.0;
 
 impl Report {
     /// All results.
-    pub fn markdown(&self) -> String {
+    pub(super) fn markdown(&self) -> String {
         let mut out = format!("{}\n", self.machine);
         let parts = [self.goals(), self.floor(), self.tail_sampling(), self.scenarios(), self.latency(), self.memory()];
         let parts = parts.into_iter().chain([self.size(), self.host_calls()]);

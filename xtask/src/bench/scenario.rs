@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Protocol, number of headers, failures, and direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Scenario {
+pub(super) struct Scenario {
     /// HTTP/2 on both sides of the proxy; otherwise HTTP/1.1.
     pub http2: bool,
     /// 40 request headers; otherwise 10. Pseudo-headers count.
@@ -23,7 +23,7 @@ pub struct Scenario {
 /// One of so many requests fails, in scenarios with errors.
 const FAIL_EVERY: usize = 20;
 /// The path that the application answers with 503.
-pub const FAILING: &str = "/api/orders/fail";
+pub(super) const FAILING: &str = "/api/orders/fail";
 const SUCCEEDING: &str = "/api/orders/4711?expand=items";
 
 /// Headers of a browser's request at a sidecar, without the four that HTTP requires.
@@ -39,10 +39,10 @@ const FEW: [(&str, &str); 5] = [
 
 impl Scenario {
     /// The scenario of the figures in the documentation.
-    pub const MAIN: Self = Self { http2: false, many_headers: false, errors: false, outbound: false };
+    pub(super) const MAIN: Self = Self { http2: false, many_headers: false, errors: false, outbound: false };
 
     /// Both protocols, both header sets, with and without errors; and the main scenario for the outbound listener.
-    pub fn all() -> Vec<Self> {
+    pub(super) fn all() -> Vec<Self> {
         let mut all = Vec::new();
         for http2 in [false, true] {
             for many_headers in [false, true] {
@@ -56,7 +56,7 @@ impl Scenario {
     }
 
     /// The name, such as `http1-10-ok-inbound`.
-    pub fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         let protocol = if self.http2 { "http2" } else { "http1" };
         let headers = if self.many_headers { 40 } else { 10 };
         let errors = if self.errors { "errors" } else { "ok" };
@@ -65,7 +65,7 @@ impl Scenario {
     }
 
     /// The title in reports.
-    pub fn title(&self) -> String {
+    pub(super) fn title(&self) -> String {
         let protocol = if self.http2 { "HTTP/2" } else { "HTTP/1.1" };
         let headers = if self.many_headers { 40 } else { 10 };
         let errors = if self.errors { "5 % errors" } else { "successes" };
@@ -74,18 +74,18 @@ impl Scenario {
     }
 
     /// A listener without any tracing.
-    pub fn listener(&self) -> Listener {
+    pub(super) fn listener(&self) -> Listener {
         if self.outbound { Listener::outbound("app") } else { Listener::inbound("app") }
     }
 
     /// A client of a listener.
-    pub fn client(&self, port: u16) -> Client {
+    pub(super) fn client(&self, port: u16) -> Client {
         if self.http2 { Client::http2(port) } else { Client::http1(port) }
     }
 
     /// The headers of every request, without `x-request-id`. Four more are required (method, scheme, path, authority); in HTTP/1.1
     /// Envoy adds the scheme.
-    pub fn headers(&self) -> Result<HeaderMap> {
+    pub(super) fn headers(&self) -> Result<HeaderMap> {
         let mut headers = HeaderMap::new();
         for (name, value) in FEW {
             headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
@@ -99,12 +99,12 @@ impl Scenario {
     }
 
     /// Whether the n-th request fails.
-    pub fn fails(&self, n: usize) -> bool {
+    pub(super) fn fails(&self, n: usize) -> bool {
         self.errors && n.is_multiple_of(FAIL_EVERY)
     }
 
     /// The n-th request.
-    pub fn request(&self, client: &Client, headers: &HeaderMap, n: usize) -> Result<Request<Body>> {
+    pub(super) fn request(&self, client: &Client, headers: &HeaderMap, n: usize) -> Result<Request<Body>> {
         let path = if self.fails(n) { FAILING } else { SUCCEEDING };
         let mut request = client.request("GET", "orders.shop.svc.cluster.local", path, &[], "")?;
         request.headers_mut().extend(headers.clone());

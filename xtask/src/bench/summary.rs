@@ -4,7 +4,7 @@ use std::fmt;
 
 /// Median and quartiles.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Summary {
+pub(super) struct Summary {
     /// The first quartile.
     pub low: f64,
     /// The median.
@@ -17,13 +17,13 @@ pub struct Summary {
 
 impl Summary {
     /// Summarizes values; all zero if there are none.
-    pub fn of(values: &[f64]) -> Self {
+    pub(super) fn of(values: &[f64]) -> Self {
         Self { low: percentile(values, 25.0), median: percentile(values, 50.0), high: percentile(values, 75.0) }
     }
 }
 
 /// A percentile, interpolated between neighbours; 0 if there are no values.
-pub fn percentile(values: &[f64], percent: f64) -> f64 {
+pub(super) fn percentile(values: &[f64], percent: f64) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let place = percent / 100.0 * sorted.len().saturating_sub(1) as f64;
@@ -33,13 +33,13 @@ pub fn percentile(values: &[f64], percent: f64) -> f64 {
 }
 
 /// Each value less the base value of the same round.
-pub fn differences(values: &[f64], base: &[f64]) -> Vec<f64> {
+pub(super) fn differences(values: &[f64], base: &[f64]) -> Vec<f64> {
     values.iter().zip(base).map(|(value, base)| value - base).collect()
 }
 
 /// The ratio of two medians, with its 5th and 95th percentile over resampled rounds (bootstrap).
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Ratio {
+pub(super) struct Ratio {
     /// The ratio over all rounds.
     pub value: f64,
     low: f64,
@@ -47,7 +47,7 @@ pub struct Ratio {
 }
 
 /// The ratio of `of` to `to`, both by round. A constant that was not measured by round is added to each.
-pub fn ratio((of, plus_of): (&[f64], f64), (to, plus_to): (&[f64], f64)) -> Ratio {
+pub(super) fn ratio((of, plus_of): (&[f64], f64), (to, plus_to): (&[f64], f64)) -> Ratio {
     let mut draws = Draws(1);
     let mut resample = || {
         let rounds: Vec<usize> = of.iter().map(|_| draws.below(of.len())).collect();

@@ -35,7 +35,7 @@ const DECISION_WAIT: Duration = Duration::from_secs(10);
 const FINAL_WAIT: Duration = Duration::from_secs(18);
 
 /// The result of one approach.
-pub struct Measurement {
+pub(super) struct Measurement {
     /// Its name in the report.
     pub name: &'static str,
     /// CPU time of all proxies in microseconds per request, less that of the mesh without tracing, by round.
@@ -76,7 +76,7 @@ struct MeshTestbed {
 }
 
 /// Number of bursts, for the progress bar.
-pub fn bursts(rounds: usize) -> usize {
+pub(super) fn bursts(rounds: usize) -> usize {
     APPROACHES.len() * (WARM_UP_ROUNDS + rounds)
 }
 
@@ -84,7 +84,7 @@ pub fn bursts(rounds: usize) -> usize {
 ///
 /// # Errors
 /// If something cannot be started, a request is not answered as expected, or a span is missing.
-pub async fn measure(
+pub(super) async fn measure(
     envoy: &Path,
     collector: &Path,
     module: &Path,

@@ -20,7 +20,7 @@ use std::time::Duration;
 const CONCURRENCY: usize = 16;
 
 /// The running processes and servers, and the client of each listener.
-pub struct Testbed {
+pub(super) struct Testbed {
     /// The proxy.
     pub envoy: Envoy,
     /// Its only worker.
@@ -49,7 +49,7 @@ impl Testbed {
     ///
     /// # Errors
     /// If Envoy or a server cannot be started, or if the system does not tell the run time of threads.
-    pub async fn start(envoy: &Path, scenario: Scenario, variants: &[Variant]) -> Result<Self> {
+    pub(super) async fn start(envoy: &Path, scenario: Scenario, variants: &[Variant]) -> Result<Self> {
         let app = Server::start(answer).await?;
         let receiver = Counter::start().await?;
         let upstream = Cluster::new("app", app.port());
@@ -75,7 +75,7 @@ impl Testbed {
     ///
     /// # Errors
     /// If a request is not answered as the application answers it.
-    pub async fn burst(&mut self, variant: usize, n: usize) -> Result<()> {
+    pub(super) async fn burst(&mut self, variant: usize, n: usize) -> Result<()> {
         let (scenario, headers) = (self.scenario, &self.headers);
         let target = self.listeners.get_mut(variant).context("no such variant")?;
         let client = &target.client;
@@ -87,7 +87,7 @@ impl Testbed {
     }
 
     /// Sends one request to the listener of a variant.
-    pub fn exchange(&self, variant: usize, n: usize) -> impl Future<Output = Result<()>> + 'static {
+    pub(super) fn exchange(&self, variant: usize, n: usize) -> impl Future<Output = Result<()>> + 'static {
         let client = self.listeners.get(variant).map(|target| target.client.clone());
         let (scenario, headers) = (self.scenario, self.headers.clone());
         async move { exchange(scenario, &client.context("no such variant")?, &headers, n).await }
@@ -97,7 +97,7 @@ impl Testbed {
     ///
     /// # Errors
     /// If a variant made another number of spans than it should.
-    pub async fn check(&self) -> Result<Vec<f64>> {
+    pub(super) async fn check(&self) -> Result<Vec<f64>> {
         // The native tracer flushes every five seconds.
         tokio::time::sleep(Duration::from_millis(5_500)).await;
         let counts = self.receiver.spans()?;
@@ -108,7 +108,7 @@ impl Testbed {
     ///
     /// # Errors
     /// If a VM trapped, or Envoy did not end normally.
-    pub async fn end(mut self) -> Result<()> {
+    pub(super) async fn end(mut self) -> Result<()> {
         let traps = self.envoy.traps();
         ensure!(traps.is_empty(), "a wasm VM failed:\n{}", traps.join("\n"));
         self.listeners.clear();

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 /// A tracer, a filter, or neither.
 #[derive(Clone, Debug)]
-pub struct Variant {
+pub(super) struct Variant {
     /// Its name in the report.
     pub name: String,
     /// Fraction of requests that become spans regardless of their outcome; `None` if it makes no spans.
@@ -31,23 +31,23 @@ enum Kind {
 }
 
 /// Name of the variant that the others are compared with.
-pub const BASE: &str = "no tracing";
+pub(super) const BASE: &str = "no tracing";
 /// Name of Envoy's own OpenTelemetry tracer at a sampling percentage.
-pub fn native(percentage: f64) -> String {
+pub(super) fn native(percentage: f64) -> String {
     format!("native OpenTelemetry {percentage} %")
 }
 /// Name of the filter at a sampling percentage, with the default error bias and whole path.
-pub fn sidespan(percentage: f64) -> String {
+pub(super) fn sidespan(percentage: f64) -> String {
     format!("sidespan {percentage} %")
 }
 /// Name of a filter that does nothing and has only the exports of sidespan.
-pub const NO_OP: &str = "no-op wasm, stripped";
+pub(super) const NO_OP: &str = "no-op wasm, stripped";
 
 /// Name of a filter that reads and writes one request header and reads the status and the response flags, without any
 /// computation: the minimum that propagates one trace context format and detects errors.
-pub const MINIMAL: &str = "bare host calls, unsampled";
+pub(super) const MINIMAL: &str = "bare host calls, unsampled";
 /// The same, which also reads what a span contains.
-pub const MINIMAL_SAMPLED: &str = "bare host calls, sampled";
+pub(super) const MINIMAL_SAMPLED: &str = "bare host calls, sampled";
 /// Host calls of both in the request and response callbacks, and of each in `on_log`.
 const REQUEST_CALLS: &str = "request 1 header traceparent; request 1 replace traceparent; response 1 header :status";
 const UNSAMPLED_CALLS: &str = "log 1 property response.flags";
@@ -61,7 +61,7 @@ const RATES: [f64; 3] = [100.0, 10.0, 1.0];
 const EVERY_OPTION: &str = include_str!("every_option.json");
 
 /// The variants of the documentation, and `candidates`: other builds of the module, by name.
-pub fn all(modules: &Modules, candidates: &[(String, PathBuf)]) -> Result<Vec<Variant>> {
+pub(super) fn all(modules: &Modules, candidates: &[(String, PathBuf)]) -> Result<Vec<Variant>> {
     let mut all = vec![Variant::without_spans(BASE, Kind::Plain)];
     all.extend(RATES.map(|rate| Variant::tracer(native(rate), rate, Kind::OpenTelemetry)));
     all.push(Variant::tracer("native Zipkin 100 %".to_owned(), 100.0, Kind::Zipkin));
@@ -111,7 +111,7 @@ impl Variant {
     }
 
     /// The filter with a `pluginConfig` from a file. The exporter is replaced by one that reaches the receiver of the benchmark.
-    pub fn configured(name: &str, module: &std::path::Path, file: &std::path::Path) -> Result<Self> {
+    pub(super) fn configured(name: &str, module: &std::path::Path, file: &std::path::Path) -> Result<Self> {
         let text = std::fs::read_to_string(file).with_context(|| format!("--config {}", file.display()))?;
         let options: Value = serde_json::from_str(&text)
             .with_context(|| format!("--config {}: a pluginConfig as JSON is needed", file.display()))?;
@@ -119,12 +119,12 @@ impl Variant {
     }
 
     /// A filter that makes these host calls; `benches/probe` defines their syntax.
-    pub fn probe(name: &str, module: &std::path::Path, calls: &str) -> Self {
+    pub(super) fn probe(name: &str, module: &std::path::Path, calls: &str) -> Self {
         Self::without_spans(name, Kind::Wasm(module.to_owned(), Some(Value::String(calls.to_owned()))))
     }
 
     /// Its listener. The name is also the service name of its spans.
-    pub fn listener(&self, scenario: &Scenario, name: &str) -> Listener {
+    pub(super) fn listener(&self, scenario: &Scenario, name: &str) -> Listener {
         let listener = scenario.listener().named(name);
         let percentage = self.rate.unwrap_or_default() * 100.0;
         let (cluster, service) = ("collector".to_owned(), name.to_owned());
@@ -145,7 +145,7 @@ impl Variant {
     }
 
     /// The service name of its spans.
-    pub fn service(&self, listener: &str) -> String {
+    pub(super) fn service(&self, listener: &str) -> String {
         match self.kind {
             Kind::Zipkin => NODE_CLUSTER.to_owned(),
             _ => listener.to_owned(),
@@ -154,7 +154,7 @@ impl Variant {
 
     /// How many of `requests` must become spans, and by how much the count may differ: five standard errors of the random
     /// decision, and five spans, because a native tracer holds back up to four until its next flush.
-    pub fn expected_spans(&self, requests: u64, failed: u64) -> (f64, f64) {
+    pub(super) fn expected_spans(&self, requests: u64, failed: u64) -> (f64, f64) {
         if self.unchecked {
             return (0.0, f64::INFINITY);
         }

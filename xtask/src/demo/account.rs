@@ -10,7 +10,7 @@ use sidespan_harness::ReceivedSpan;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What was observed, from independent sources.
-pub struct Observations {
+pub(super) struct Observations {
     /// Requests the clients sent.
     pub requests: usize,
     /// Entries of Envoy's access logs, one for each request at each listener.
@@ -27,7 +27,7 @@ pub struct Observations {
 
 /// The result of the comparison.
 #[derive(Debug, PartialEq)]
-pub struct Account {
+pub(super) struct Account {
     /// Requests the clients sent.
     pub requests: usize,
     /// Requests at all listeners: the number of spans if all were kept.
@@ -58,7 +58,7 @@ pub struct Account {
 
 /// A part of a whole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Share {
+pub(super) struct Share {
     /// The part.
     pub of: usize,
     /// The whole.
@@ -67,7 +67,7 @@ pub struct Share {
 
 /// One count, estimated from the adjusted counts of spans.
 #[derive(Debug, PartialEq)]
-pub struct Weighted {
+pub(super) struct Weighted {
     /// Name of the count.
     pub what: &'static str,
     /// The count by the access logs.
@@ -78,7 +78,7 @@ pub struct Weighted {
 
 /// The filter's metrics about spans. They balance if kept = exported + dropped + queued.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SpanBalance {
+pub(super) struct SpanBalance {
     /// Handed to the exporter.
     pub kept: u64,
     /// Accepted by the receiver.
@@ -98,7 +98,7 @@ type Index<'a> = BTreeMap<(&'a str, &'a str), &'a ReceivedSpan>;
 
 impl Account {
     /// Compares the observations; `guarantees` says which invariants the configuration allows to check.
-    pub fn of(observations: &Observations, guarantees: &Guarantees) -> Self {
+    pub(super) fn of(observations: &Observations, guarantees: &Guarantees) -> Self {
         let traces = access_log::by_trace(&observations.entries);
         let index = index(&observations.spans);
         let (failing, healthy): (Vec<_>, Vec<_>) =
@@ -187,7 +187,7 @@ fn exported<'a>(entry: &LogEntry, index: &Index<'a>) -> Option<&'a ReceivedSpan>
 }
 
 /// The head decision: the sampled flag that the first hop sent.
-pub fn sampled_at_first(entries: &[LogEntry]) -> bool {
+pub(super) fn sampled_at_first(entries: &[LogEntry]) -> bool {
     entries.first().and_then(|first| first.context.as_ref()).is_some_and(|context| context.sampled)
 }
 
@@ -242,19 +242,19 @@ fn weighted(entries: &[LogEntry], index: &Index<'_>) -> Vec<Weighted> {
 
 impl Share {
     /// In percent; 100 if the whole is 0.
-    pub fn percent(self) -> f64 {
+    pub(super) fn percent(self) -> f64 {
         if self.all == 0 { 100.0 } else { 100.0 * self.of as f64 / self.all as f64 }
     }
 }
 
 impl SpanBalance {
     /// Spans that the decision kept but that were not exported: dropped or over the cap.
-    pub fn lost(self) -> u64 {
+    pub(super) fn lost(self) -> u64 {
         self.dropped + self.capped
     }
 
     /// Reads the balance from metrics by name, each summed over all Envoys.
-    pub fn of(metrics: &BTreeMap<String, u64>) -> Self {
+    pub(super) fn of(metrics: &BTreeMap<String, u64>) -> Self {
         let get = |name: &str| metrics.get(name).copied().unwrap_or_default();
         let dropped = metrics.iter().filter(|(name, _)| name.starts_with("sidespan_dropped_")).map(|(_, value)| value);
         Self {

@@ -7,7 +7,7 @@ use sidespan_harness::ReceivedSpan;
 
 /// An adjusted count.
 #[derive(Clone, Debug, PartialEq)]
-pub enum AdjustedCount {
+pub(super) enum AdjustedCount {
     /// The threshold as written, and the count.
     Known {
         /// Hexadecimal digits.
@@ -21,7 +21,7 @@ pub enum AdjustedCount {
 
 /// A sum of adjusted counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Estimate {
+pub(super) struct Estimate {
     /// Number of spans.
     pub spans: usize,
     /// Spans without a threshold; the sum leaves them out.
@@ -33,7 +33,7 @@ pub struct Estimate {
 }
 
 /// The adjusted count in a `tracestate`.
-pub fn of(trace_state: &str) -> AdjustedCount {
+pub(super) fn of(trace_state: &str) -> AdjustedCount {
     let Some(th) = threshold(trace_state).filter(|th| !th.is_empty() && th.len() <= 14) else {
         return AdjustedCount::Unknown;
     };
@@ -56,7 +56,7 @@ fn threshold(trace_state: &str) -> Option<&str> {
 
 impl Estimate {
     /// Adds up the counts. The standard error assumes that each span was kept independently, with the probability 1 / count.
-    pub fn of<'a>(spans: impl IntoIterator<Item = &'a ReceivedSpan>) -> Self {
+    pub(super) fn of<'a>(spans: impl IntoIterator<Item = &'a ReceivedSpan>) -> Self {
         let mut estimate = Self::default();
         let mut variance = 0.0;
         for span in spans {

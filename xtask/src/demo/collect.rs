@@ -20,7 +20,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// If metrics or access logs cannot be read.
-pub async fn when_complete(demo: &DemoMesh, requests: usize) -> Result<(Observations, Option<String>)> {
+pub(super) async fn when_complete(demo: &DemoMesh, requests: usize) -> Result<(Observations, Option<String>)> {
     let settled = eventually("no request or span is pending", TIMEOUT, async || {
         tokio::time::sleep(POLL_INTERVAL).await;
         let observations = collect(demo, requests).await?;

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// The running mesh and the receiver of its spans.
-pub struct DemoMesh {
+pub(super) struct DemoMesh {
     /// Proxies and applications.
     pub mesh: Mesh,
     /// Receives the spans.
@@ -31,7 +31,7 @@ struct Collector {
 
 impl DemoMesh {
     /// Starts everything, the filter with `config` on every listener.
-    pub async fn start(envoy: &Path, module: &Path, config: &Value) -> Result<Self> {
+    pub(super) async fn start(envoy: &Path, module: &Path, config: &Value) -> Result<Self> {
         let collector = Collector::of(config)?;
         let receiver = Receiver::start().await?;
         let cluster = Cluster::new(&collector.cluster, receiver.port());
@@ -60,7 +60,7 @@ impl DemoMesh {
     }
 
     /// The Envoy that a hop belongs to.
-    pub fn envoy(&self, hop: Hop) -> Result<&Envoy> {
+    pub(super) fn envoy(&self, hop: Hop) -> Result<&Envoy> {
         match hop.service() {
             hop::GATEWAY => self.mesh.gateway().context("the mesh has a gateway"),
             service => self.mesh.sidecar(service),
@@ -68,7 +68,7 @@ impl DemoMesh {
     }
 
     /// Sums of the filter's counters and gauges over all Envoys, by name.
-    pub async fn metrics(&self) -> Result<BTreeMap<String, u64>> {
+    pub(super) async fn metrics(&self) -> Result<BTreeMap<String, u64>> {
         let mut sums = BTreeMap::new();
         for (name, envoy) in self.mesh.envoys() {
             for (metric, value) in envoy.stats().await.with_context(|| format!("metrics of the Envoy of {name}"))? {
@@ -81,7 +81,7 @@ impl DemoMesh {
     }
 
     /// Log lines of VMs that trapped.
-    pub fn traps(&self) -> Vec<String> {
+    pub(super) fn traps(&self) -> Vec<String> {
         let of = |(name, envoy): (&str, &Envoy)| -> Vec<String> {
             envoy.traps().iter().map(|line| format!("{name}: {line}")).collect()
         };
@@ -89,7 +89,7 @@ impl DemoMesh {
     }
 
     /// Warnings of the filter about its configuration, without duplicates.
-    pub fn warnings(&self) -> Vec<String> {
+    pub(super) fn warnings(&self) -> Vec<String> {
         let mut warnings: Vec<String> =
             self.mesh.envoys().flat_map(|(_, envoy)| log_lines_after(envoy, "pluginConfig: ")).collect();
         warnings.sort_unstable();

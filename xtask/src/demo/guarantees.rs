@@ -4,7 +4,7 @@ use serde_json::Value;
 
 /// Invariants that hold under a configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Guarantees {
+pub(super) struct Guarantees {
     /// Every failing trace has all spans from the root to the failure.
     pub whole_path: bool,
     /// The adjusted counts of failing spans add up to the number of failures.
@@ -17,7 +17,7 @@ pub struct Guarantees {
 
 impl Guarantees {
     /// The guarantees of a configuration while no span is lost; see [`Guarantees::after_losses`].
-    pub fn of(config: &Value) -> Self {
+    pub(super) fn of(config: &Value) -> Self {
         let (sampling, propagation) = (&config["sampling"], &config["propagation"]);
         let rules = sampling["rules"].as_array().map_or(&[][..], Vec::as_slice);
         let drops = rules.iter().any(|rule| rule["drop"] == true);
@@ -38,7 +38,7 @@ impl Guarantees {
     }
 
     /// What is still guaranteed after spans were dropped or capped.
-    pub fn after_losses(self, lost: u64) -> Self {
+    pub(super) fn after_losses(self, lost: u64) -> Self {
         if lost == 0 { self } else { Self { whole_path: false, exact_errors: false, ..self } }
     }
 }

@@ -9,7 +9,7 @@ use sidespan_harness::mesh::{Exchange, Mesh};
 
 /// A client, application or proxy, and the trace headers that it sent to the next one.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Sender {
+pub(super) struct Sender {
     /// What the table calls it.
     pub name: String,
     /// Whether it is an Envoy with the filter.
@@ -26,7 +26,7 @@ const W3C: usize = 36;
 ///
 /// # Errors
 /// If the mesh has no service of that name.
-pub fn of_b3_client(mesh: &Mesh, entries: &[LogEntry]) -> Result<Vec<Sender>> {
+pub(super) fn of_b3_client(mesh: &Mesh, entries: &[LogEntry]) -> Result<Vec<Sender>> {
     let sender = |name: String, filter, headers| Sender { name, filter, headers };
     let mut senders = vec![sender("client".to_owned(), false, owned(B3_CLIENT_HEADERS))];
     for entry in entries {
@@ -50,7 +50,7 @@ pub fn of_b3_client(mesh: &Mesh, entries: &[LogEntry]) -> Result<Vec<Sender>> {
 }
 
 /// Writes the senders in order, with W3C and B3 headers side by side.
-pub fn write(out: &mut StyledText, senders: &[Sender], trace_id: &str) {
+pub(super) fn write(out: &mut StyledText, senders: &[Sender], trace_id: &str) {
     let short = short(trace_id);
     out.dim_line(&format!("{:NAME$}{:W3C$}{}", "sent by", "W3C Trace Context", "B3"));
     for sender in senders {
@@ -83,7 +83,7 @@ fn cell_text(name: &str, value: &str) -> String {
 }
 
 /// First and last digits of a trace id.
-pub fn short(trace_id: &str) -> String {
+pub(super) fn short(trace_id: &str) -> String {
     match (trace_id.get(..4), trace_id.get(trace_id.len().saturating_sub(4)..)) {
         (Some(first), Some(last)) if trace_id.len() > 9 => format!("{first}…{last}"),
         _ => trace_id.to_owned(),

@@ -1,11 +1,11 @@
 //! The listeners that a request of the demo passes.
 
 /// Name of the gateway's workload.
-pub const GATEWAY: &str = "istio-ingressgateway";
+pub(super) const GATEWAY: &str = "istio-ingressgateway";
 
 /// A listener that every request of the demo passes, unless somebody before it fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Hop(usize);
+pub(super) struct Hop(usize);
 
 /// Service, listener, and what to call it, from the client inwards.
 const HOPS: &[(&str, &str, &str)] = &[
@@ -21,32 +21,32 @@ const HOPS: &[(&str, &str, &str)] = &[
 
 impl Hop {
     /// From the client inwards.
-    pub fn all() -> impl Iterator<Item = Self> {
+    pub(super) fn all() -> impl Iterator<Item = Self> {
         (0..HOPS.len()).map(Self)
     }
 
     /// The service whose Envoy it belongs to.
-    pub fn service(self) -> &'static str {
+    pub(super) fn service(self) -> &'static str {
         HOPS[self.0].0
     }
 
     /// The file of its access log.
-    pub fn access_log(self) -> String {
+    pub(super) fn access_log(self) -> String {
         format!("{}.log", HOPS[self.0].1)
     }
 
     /// What to call it.
-    pub fn label(self) -> &'static str {
+    pub(super) fn label(self) -> &'static str {
         HOPS[self.0].2
     }
 
     /// Whether requests from outside come here first.
-    pub fn is_first(self) -> bool {
+    pub(super) fn is_first(self) -> bool {
         self.0 == 0
     }
 
     /// Whether it leads to an application rather than to another hop.
-    pub fn is_inbound(self) -> bool {
+    pub(super) fn is_inbound(self) -> bool {
         HOPS[self.0].1 == "inbound"
     }
 }

@@ -44,7 +44,7 @@ use traffic::{B3_CLIENT_TRACE, Traffic};
   cargo xtask demo --seconds 30 --rate 400                more traffic
   cp xtask/src/demo/config.json my.json                   a configuration to edit
   cargo xtask demo --config my.json --keep                run it, and leave the mesh running")]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// How long to send traffic
     #[arg(long, value_name = "N", default_value_t = 5.0)]
     seconds: f64,
@@ -66,7 +66,7 @@ const CONFIG: &str = include_str!("config.json");
 ///
 /// # Errors
 /// If something cannot be provided or started, or if a check fails.
-pub fn run(arguments: &Arguments) -> Result<()> {
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     arguments.check()?;
     let config = arguments.config()?;
     let mut steps = Steps::new(4);

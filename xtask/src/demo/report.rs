@@ -8,13 +8,13 @@ use super::{header_path, trace_tree};
 use sidespan_harness::ReceivedSpan;
 
 /// A trace that is shown as an example.
-pub struct ExampleTrace<'a> {
+pub(super) struct ExampleTrace<'a> {
     title: String,
     trace_id: &'a str,
 }
 
 /// At most one example trace of each kind.
-pub fn examples<'a>(traces: &'a EntriesByTrace, spans: &[ReceivedSpan], head: &str) -> Vec<ExampleTrace<'a>> {
+pub(super) fn examples<'a>(traces: &'a EntriesByTrace, spans: &[ReceivedSpan], head: &str) -> Vec<ExampleTrace<'a>> {
     let complete = |entries: &[LogEntry], expected: usize| {
         let trace = entries.first().and_then(|first| first.context.as_ref()).map(|context| context.trace_id.as_str());
         spans.iter().filter(|span| Some(span.trace_id.as_str()) == trace).count() >= expected
@@ -45,7 +45,7 @@ pub fn examples<'a>(traces: &'a EntriesByTrace, spans: &[ReceivedSpan], head: &s
 }
 
 /// Writes the example traces as trees.
-pub fn write_traces(out: &mut StyledText, examples: &[ExampleTrace<'_>], spans: &[ReceivedSpan]) {
+pub(super) fn write_traces(out: &mut StyledText, examples: &[ExampleTrace<'_>], spans: &[ReceivedSpan]) {
     for (n, example) in examples.iter().enumerate() {
         let spans: Vec<&ReceivedSpan> = spans.iter().filter(|span| span.trace_id == example.trace_id).collect();
         out.title(&format!("{}. {}", n + 1, capital(&example.title)), "");
@@ -66,14 +66,14 @@ const LEGEND: &[&str] = &[
 ];
 
 /// Writes the headers of the trace of the B3 client.
-pub fn write_headers(out: &mut StyledText, senders: &[header_path::Sender]) {
+pub(super) fn write_headers(out: &mut StyledText, senders: &[header_path::Sender]) {
     out.title("Its headers, hop by hop: each line was received by the next one", "");
     out.dim_line(&format!("{} stands for {B3_CLIENT_TRACE}", header_path::short(B3_CLIENT_TRACE)));
     header_path::write(out, senders, B3_CLIENT_TRACE);
 }
 
 /// Writes the sampling account.
-pub fn write_account(out: &mut StyledText, account: &Account, traffic: &Traffic, head: &str) {
+pub(super) fn write_account(out: &mut StyledText, account: &Account, traffic: &Traffic, head: &str) {
     out.title("The sampling account", "");
     let seconds = traffic.time.as_secs_f64();
     let rate = account.requests as f64 / seconds;
@@ -157,7 +157,7 @@ fn write_weighted(out: &mut StyledText, weighted: &[Weighted]) {
 }
 
 /// Writes that all checks passed, or every problem. `guaranteed`: whether whole paths were checked.
-pub fn write_verdict(out: &mut StyledText, problems: &[String], guaranteed: bool) {
+pub(super) fn write_verdict(out: &mut StyledText, problems: &[String], guaranteed: bool) {
     if problems.is_empty() {
         let what = match guaranteed {
             true => {

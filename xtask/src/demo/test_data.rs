@@ -7,7 +7,7 @@ use sidespan_harness::ReceivedSpan;
 use sidespan_harness::span::{Attributes, Kind, Scope, Status};
 
 /// A span of 1.5 ms named `GET /`.
-pub fn span(trace_id: &str, span_id: &str, parent: &str, service: &str, kind: Kind) -> ReceivedSpan {
+pub(super) fn span(trace_id: &str, span_id: &str, parent: &str, service: &str, kind: Kind) -> ReceivedSpan {
     ReceivedSpan {
         resource: Attributes::from([("service.name".to_owned(), service.into())]),
         scope: Scope::default(),
@@ -31,7 +31,7 @@ pub fn span(trace_id: &str, span_id: &str, parent: &str, service: &str, kind: Ki
 }
 
 /// One entry for each hop in order, with the span ids `<trace>0`, `<trace>1`, …
-pub fn entries_of(trace_id: &str, codes: &[u16], sampled: bool) -> Vec<LogEntry> {
+pub(super) fn entries_of(trace_id: &str, codes: &[u16], sampled: bool) -> Vec<LogEntry> {
     let entry = |(n, (hop, status)): (usize, (Hop, &u16))| LogEntry {
         hop,
         path: "/".to_owned(),
@@ -44,7 +44,7 @@ pub fn entries_of(trace_id: &str, codes: &[u16], sampled: bool) -> Vec<LogEntry>
 }
 
 /// A span for each of these entries.
-pub fn spans_of(entries: &[LogEntry], trace_state: &str) -> Vec<ReceivedSpan> {
+pub(super) fn spans_of(entries: &[LogEntry], trace_state: &str) -> Vec<ReceivedSpan> {
     let mut parent = String::new();
     let mut spans = Vec::new();
     for context in entries.iter().filter_map(|entry| entry.context.as_ref()) {

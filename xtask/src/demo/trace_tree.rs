@@ -13,7 +13,7 @@ const SERVICE: usize = 23;
 const NAME: usize = 23;
 
 /// The attribute that says why a span was kept.
-pub const REASON: &str = "sidespan.sampling.reason";
+pub(super) const REASON: &str = "sidespan.sampling.reason";
 
 /// Attributes that are shown, in this order.
 const TAGS: &[&str] = &["url.path", "url.query", "tenant", "http.request.resend_count", "envoy.response_flags"];
@@ -25,7 +25,7 @@ const RESOURCE: &[&str] = &["k8s.namespace.name"];
 const ROOT_RESOURCE: &[&str] = &["k8s.namespace.name", "cloud.region"];
 
 /// Writes a headline and the spans of one trace, children below their parents, each with a line of tags.
-pub fn write(out: &mut StyledText, spans: &[&ReceivedSpan]) {
+pub(super) fn write(out: &mut StyledText, spans: &[&ReceivedSpan]) {
     let head = format!(
         "{:SERVICE$}{:7} {:NAME$} {:>9}  {:12}{:8}{}",
         "service", "kind", "name", "time", "status", "kept by", "counts as"

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::PathBuf;
 
 /// Writes `target/demo/traces.json` and returns its path.
-pub fn write(exports: &[Export]) -> Result<PathBuf> {
+pub(super) fn write(exports: &[Export]) -> Result<PathBuf> {
     let folder = provide::target_dir().join("demo");
     let path = folder.join("traces.json");
     let document = serde_json::to_vec_pretty(&document(exports)?)?;

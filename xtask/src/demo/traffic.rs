@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 /// The results as the clients saw them.
 #[derive(Debug, Default)]
-pub struct Traffic {
+pub(super) struct Traffic {
     /// Answers with a status below 500.
     pub succeeded: usize,
     /// Answers with 500 or above.
@@ -20,17 +20,17 @@ pub struct Traffic {
 }
 
 /// Trace headers of the one client that sends a context: B3 in several headers, 64-bit ids, sampled.
-pub const B3_CLIENT_HEADERS: &[(&str, &str)] =
+pub(super) const B3_CLIENT_HEADERS: &[(&str, &str)] =
     &[("x-b3-traceid", "a3ce929d0e0e4736"), ("x-b3-spanid", "00f067aa0ba902b7"), ("x-b3-sampled", "1")];
 
 /// The trace id of that client, as 32 hex digits.
-pub const B3_CLIENT_TRACE: &str = "0000000000000000a3ce929d0e0e4736";
+pub(super) const B3_CLIENT_TRACE: &str = "0000000000000000a3ce929d0e0e4736";
 
 /// At most so many requests at once.
 const CONCURRENCY: usize = 64;
 
 /// The plan of the n-th request: four of a hundred fail, and for two of these the client still gets 200.
-pub fn plan(n: usize) -> Plan {
+pub(super) fn plan(n: usize) -> Plan {
     let jitter = Duration::from_millis(((n * 7919) % 13) as u64);
     let plan = Plan::new().with("database", Action::Delay(jitter));
     match n % 100 {
@@ -43,7 +43,7 @@ pub fn plan(n: usize) -> Plan {
 }
 
 /// Sends `total` requests at `rate` a second, one of them with the headers of the B3 client. Calls `progress` with the number of answers.
-pub async fn send(mesh: &Mesh, total: usize, rate: f64, progress: impl Fn(usize)) -> Traffic {
+pub(super) async fn send(mesh: &Mesh, total: usize, rate: f64, progress: impl Fn(usize)) -> Traffic {
     let (client, begin, answered) = (mesh.client(), tokio::time::Instant::now(), AtomicUsize::new(0));
     let (client, answered, progress) = (&client, &answered, &progress);
     let exchange = |n: usize| async move {

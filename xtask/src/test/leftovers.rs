@@ -4,10 +4,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// The environment variable that marks every process of one run. All descendants inherit it.
-pub const MARK: &str = "SIDESPAN_TEST_RUN";
+pub(super) const MARK: &str = "SIDESPAN_TEST_RUN";
 
 /// Ends every process with the mark and returns their names. It reads `/proc`, so it finds none on other systems than Linux.
-pub fn end(mark: &str) -> Vec<String> {
+pub(super) fn end(mark: &str) -> Vec<String> {
     let entry = format!("{MARK}={mark}");
     let Ok(processes) = std::fs::read_dir("/proc") else { return Vec::new() };
     let marked = processes.flatten().map(|process| process.path()).filter(|process| carries(process, &entry));

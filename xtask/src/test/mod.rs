@@ -20,7 +20,7 @@ use std::process::Command;
   cargo xtask test                                  everything
   cargo xtask test --no-envoy --filter tracestate   the tests whose name contains `tracestate`, without a real Envoy
   cargo xtask test -- --nocapture                   show what the tests print")]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// Run only the tests whose name contains this
     #[arg(long, value_name = "TEXT")]
     filter: Option<String>,
@@ -39,7 +39,7 @@ pub struct Arguments {
 }
 
 /// Provides what the tests need, runs every kind of test even if one fails, and prints a summary.
-pub fn run(arguments: &Arguments) -> Result<()> {
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let with_collector = !arguments.no_envoy && !arguments.no_collector;
     let mut steps = Steps::new(if arguments.no_envoy { 3 } else { 6 + usize::from(with_collector) });
     let mut session = Session::new(arguments);

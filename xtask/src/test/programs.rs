@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 
 /// A compiled test program.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Program {
+pub(super) struct Program {
     /// Its source, relative to the workspace.
     pub label: String,
     /// The target's name: the file's name for integration tests.
@@ -25,7 +25,7 @@ pub struct Program {
 }
 
 /// Compiles everything that `cargo test` would run, documentation aside.
-pub fn compile() -> Result<Vec<Program>> {
+pub(super) fn compile() -> Result<Vec<Program>> {
     let output = cargo()
         .args(["test", "--workspace", "--no-run", "--message-format=json-render-diagnostics"])
         .stdin(Stdio::null())
@@ -65,17 +65,17 @@ impl Program {
     }
 
     /// Whether it needs a real Envoy; its name says so: `tests/envoy.rs`, `tests/envoy_faults.rs`, `tests/envoy/main.rs`.
-    pub fn needs_envoy(&self) -> bool {
+    pub(super) fn needs_envoy(&self) -> bool {
         self.integration && self.name.starts_with("envoy")
     }
 
     /// Whether it is a benchmark. Criterion's main function accepts a filter, but no other options of test programs.
-    pub fn is_benchmark(&self) -> bool {
+    pub(super) fn is_benchmark(&self) -> bool {
         self.benchmark
     }
 
     /// The command that starts it as cargo does.
-    pub fn command(&self) -> Command {
+    pub(super) fn command(&self) -> Command {
         let mut command = Command::new(&self.path);
         command.current_dir(&self.folder).env("CARGO_MANIFEST_DIR", &self.folder);
         command

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 /// The result of a program.
-pub struct Outcome {
+pub(super) struct Outcome {
     /// Whether its exit code was 0.
     pub success: bool,
     /// Names of processes that it started and did not end.
@@ -16,7 +16,7 @@ pub struct Outcome {
 
 /// Sums over the result lines of test programs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
+pub(super) struct Tally {
     /// Tests that passed.
     pub passed: u64,
     /// Tests that failed.
@@ -30,7 +30,11 @@ const POLL: Duration = Duration::from_millis(50);
 
 /// Runs the program to its end, then `end_leftovers`, which returns the names of processes that it ended. These inherited the
 /// standard output, so waiting for the end of the output alone could take forever.
-pub fn run(command: &mut Command, tally: &mut Tally, end_leftovers: impl Fn() -> Vec<String>) -> Result<Outcome> {
+pub(super) fn run(
+    command: &mut Command,
+    tally: &mut Tally,
+    end_leftovers: impl Fn() -> Vec<String>,
+) -> Result<Outcome> {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
     let child = child.as_mut().map_err(|error| anyhow::anyhow!("cannot run {:?}: {error}", command.get_program()))?;
     let lines = lines(child.stdout.take().context("a pipe was asked for")?);
