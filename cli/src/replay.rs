@@ -34,7 +34,7 @@ pub(crate) struct Compiled {
 
 /// Caches the plan of the last node, because most lists of cases use only one.
 #[derive(Default)]
-pub struct Plans(RefCell<Option<(Value, Arc<Plan>)>>);
+pub(crate) struct Plans(RefCell<Option<(Value, Arc<Plan>)>>);
 
 /// Random bytes of the operating system.
 struct SystemEntropy;
