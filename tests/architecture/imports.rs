@@ -228,6 +228,9 @@ impl<'ast> Visit<'ast> for Module {
         }
     }
 
+    /// The path of `pub(in path)` names who may see an item. It imports nothing.
+    fn visit_visibility(&mut self, _: &'ast syn::Visibility) {}
+
     fn visit_path(&mut self, path: &'ast syn::Path) {
         if path.segments.len() > 1 && path.leading_colon.is_none() {
             let segments = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
