@@ -5,7 +5,6 @@ use crate::outcome::{Decision, Extracted, Outcome};
 use crate::replay::{Compiled, Plans, run_case};
 use serde::Serialize;
 use sidespan_core::config::parse;
-use sidespan_core::span::tags;
 use std::io::{self, BufRead, BufReader, Read, Write};
 
 /// Explains each line of `input`. Returns whether every line was valid.

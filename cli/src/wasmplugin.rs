@@ -238,7 +238,7 @@ object! {
 
 /// `priority`: any number that a protobuf `int32` holds.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Priority(pub i32);
+pub(crate) struct Priority(pub(crate) i32);
 
 impl Node for Priority {
     fn read(at: At<'_>, report: &mut Report) -> Option<Self> {
@@ -255,7 +255,7 @@ impl Described for Priority {
 
 /// `pluginConfig` as it is written; [`parse`] reads it.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct PluginConfig(pub Value);
+pub(crate) struct PluginConfig(pub(crate) Value);
 
 impl Node for PluginConfig {
     fn read(at: At<'_>, _: &mut Report) -> Option<Self> {
