@@ -6,6 +6,9 @@
 mod host;
 mod in_force;
 mod metrics;
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, reason = "a wrong test fails, as it should")]
+mod tests;
 
 pub use self::host::TracerHost;
 
