@@ -14,6 +14,7 @@
 //! | `envoy` | timer, export calls, metrics ([`sidespan_core::tracer::TracerHost`]) |
 //! | `entropy`, `logging` | random bytes; log lines |
 
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 #![warn(rustdoc::broken_intra_doc_links, rustdoc::private_intra_doc_links, rustdoc::bare_urls)]
 
 pub mod abi;

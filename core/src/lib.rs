@@ -96,6 +96,7 @@
 //! `expect`, `panic!`, indexing and unchecked arithmetic here, and every buffer has a bound.
 
 #![forbid(unsafe_code)]
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 #![warn(rustdoc::broken_intra_doc_links, rustdoc::private_intra_doc_links, rustdoc::bare_urls)]
 
 pub mod config;
