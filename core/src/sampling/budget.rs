@@ -168,7 +168,7 @@ mod tests {
             (0, 1.0),
             (1, 0.8409),
             (125, 0.8409),
-            (126, 0.7071),
+            (126, std::f64::consts::FRAC_1_SQRT_2),
             (500, 0.5),
             (1_000, 0.25),
             (12_000, 2.0_f64.powi(-24)),
@@ -198,7 +198,7 @@ mod tests {
         budget.count(0, trace(1), half);
         assert_eq!(budget.left, 5 * TRACE - TRACE / 4);
         budget.left = -6 * TRACE; // p is below 2^-2
-        let own = i64::try_from(u128::from(budget.probability()) * 1_000_000_000 >> 56).expect("small");
+        let own = i64::try_from((u128::from(budget.probability()) * 1_000_000_000) >> 56).expect("small");
         budget.count(0, trace(2), half);
         let cost = -6 * TRACE - budget.left;
         assert!((cost - own.min(TRACE / 4)).abs() <= 1, "{cost}, own {own}");
