@@ -1,7 +1,7 @@
 //! The callbacks of proxy-wasm ABI 0.2.1: what the host calls, and to which context each call belongs.
 //!
 //! Only those that the filter needs are there: Envoy calls each one that it finds, for each body chunk and trailer of each
-//! request. They are written here and not taken from the SDK, whose dispatcher adds 48 kB to
+//! request. They are written here and not taken from the SDK, whose dispatcher adds 47 kB to
 //! the module and panics where Envoy is within its rights (`docs/design.md`). A callback for an unknown context
 //! does nothing, and neither does a callback inside of another one.
 

@@ -316,6 +316,7 @@ fn imports_are_found_in_every_form() {
         ("#[cfg(test)]\nmod tests { use crate::other; }\n#[cfg(test)]\nuse crate::other;", &[], "unit tests"),
         ("mod inner { use super::super::other; }", &["other.rs"], "an inline module is in the same file"),
         ("mod inner { pub fn f() {} } fn f() { inner::f(); self::inner::f(); }", &[], "the file itself"),
+        ("pub(in crate::room) fn f() {} pub(in crate::room) struct S;", &[], "a visibility"),
         ("use crate::through::Leaf;", &["room/leaf.rs"], "a name that another module imports"),
     ];
     for (text, expected, why) in table {
