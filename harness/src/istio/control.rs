@@ -1,8 +1,9 @@
 //! Kubernetes' API server with etcd, Istio's resource definitions, and istiod.
 
 use super::kubectl::Kubectl;
+use super::names::ROOT_NAMESPACE;
 use super::network::free_port;
-use super::{ROOT_NAMESPACE, Registry};
+use super::registry::Registry;
 use crate::directory::Directory;
 use crate::process::Process;
 use crate::provide::IstioPrograms;

@@ -2,9 +2,9 @@
 
 use super::agent::{Agent, Pod, Role};
 use super::control::ControlPlane;
+use super::names::{GATEWAY, ROOT_NAMESPACE, SERVICE_PORT};
 use super::network::Network;
 use super::resources::{self, Workload};
-use super::{GATEWAY, ROOT_NAMESPACE, SERVICE_PORT};
 use crate::client::Client;
 use crate::mesh::app::{App, Behaviour};
 use crate::mesh::{Action, Exchange, PLAN, Plan, Service};

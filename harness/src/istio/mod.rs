@@ -16,6 +16,7 @@ mod agent;
 mod control;
 mod kubectl;
 mod mesh;
+mod names;
 mod network;
 mod registry;
 mod resources;
@@ -25,16 +26,5 @@ pub use self::agent::{Agent, Role};
 pub use self::control::{ControlPlane, MeshConfig};
 pub use self::kubectl::{Kubectl, Outcome};
 pub use self::mesh::{IstioMesh, IstioMeshBuilder};
+pub use self::names::{COLLECTOR, GATEWAY, ROOT_NAMESPACE, SERVICE_PORT};
 pub use self::registry::{Registry, push};
-
-/// The namespace of istiod, the gateway and the collector; Istio's root namespace.
-pub const ROOT_NAMESPACE: &str = "istio-system";
-
-/// The host of the collector that the shipped manifests name.
-pub const COLLECTOR: &str = "otel-collector.istio-system.svc.cluster.local";
-
-/// The name of the gateway's workload.
-pub const GATEWAY: &str = "istio-ingressgateway";
-
-/// The port of every service, and of the gateway.
-pub const SERVICE_PORT: u16 = 8080;

@@ -1,6 +1,6 @@
 //! The Kubernetes objects of a workload that is a process on this machine.
 
-use super::{COLLECTOR, GATEWAY, ROOT_NAMESPACE, SERVICE_PORT};
+use super::names::{COLLECTOR, GATEWAY, ROOT_NAMESPACE, SERVICE_PORT};
 use serde_json::{Value, json};
 use std::net::Ipv4Addr;
 
