@@ -7,6 +7,7 @@ mod outcome;
 mod replay;
 pub mod schema;
 mod spec;
+mod traffic_extension;
 mod validate;
 mod wasmplugin;
 pub mod yaml;

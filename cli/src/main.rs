@@ -17,7 +17,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Checks WasmPlugin YAML, or a pluginConfig as YAML or JSON; exits with 1 on any problem.
+    /// Checks WasmPlugin or TrafficExtension YAML, or a pluginConfig as YAML or JSON; exits with 1 on any problem.
     ///
     /// Documents of other kinds are passed over. Warnings do not change the exit code.
     Check {
@@ -44,6 +44,9 @@ enum Command {
         /// The schema of the whole WasmPlugin instead.
         #[arg(long)]
         wasmplugin: bool,
+        /// The schema of the whole TrafficExtension instead (Istio 1.30 and newer).
+        #[arg(long, conflicts_with = "wasmplugin")]
+        traffic_extension: bool,
     },
 }
 
@@ -76,8 +79,9 @@ fn run(command: Command) -> Result<bool> {
         Command::Explain { pretty } => {
             explain::run(BufReader::new(io::stdin().lock()), &mut out, pretty).context("standard input or output")?
         }
-        Command::Schema { wasmplugin } => {
-            writeln!(out, "{:#}", schema::schema(wasmplugin))?;
+        Command::Schema { wasmplugin, traffic_extension } => {
+            let schema = if traffic_extension { schema::traffic_extension() } else { schema::schema(wasmplugin) };
+            writeln!(out, "{schema:#}")?;
             true
         }
     };

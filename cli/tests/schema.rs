@@ -1,7 +1,11 @@
 //! The schema, the checker and the shipped files agree.
 
 use serde_json::{Value, json};
-use sidespan_cli::{check::check_files, schema::schema, yaml};
+use sidespan_cli::{
+    check::{Outcome, check_files},
+    schema::{schema, traffic_extension},
+    yaml,
+};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -54,6 +58,32 @@ fn every_shipped_plugin_is_valid_by_the_schema() {
                 file.display()
             );
         }
+    }
+}
+
+/// The same as a TrafficExtension: what concerns the module goes into `wasm`.
+fn as_extension(mut plugin: Value) -> Value {
+    let mut wasm = json!({});
+    for field in ["url", "sha256", "imagePullPolicy", "pluginName", "pluginConfig", "failStrategy", "vmConfig"] {
+        if let Some(value) = plugin["spec"].as_object_mut().and_then(|spec| spec.remove(field)) {
+            wasm[field] = value;
+        }
+    }
+    plugin["kind"] = json!("TrafficExtension");
+    plugin["spec"]["wasm"] = wasm;
+    plugin
+}
+
+#[test]
+fn every_shipped_plugin_is_a_valid_traffic_extension_too_by_schema_and_check() {
+    let validator = jsonschema::validator_for(&traffic_extension()).expect("a schema");
+    for plugin in shipped().iter().flat_map(|file| plugins(file)) {
+        assert!(!errors(&validator, &plugin).is_empty(), "a WasmPlugin is none");
+        let extension = as_extension(plugin);
+        assert_eq!(errors(&validator, &extension), Vec::<String>::new());
+        let mut outcome = Outcome::default();
+        outcome.check_text("extension", &extension.to_string());
+        assert_eq!((outcome.findings, outcome.checked), (vec![], 1));
     }
 }
 
@@ -174,9 +204,9 @@ fn every_field_of_the_schema_is_described() {
             undescribed(definition, name, out);
         }
     }
-    for wasmplugin in [false, true] {
+    for schema in [schema(false), schema(true), traffic_extension()] {
         let mut out = Vec::new();
-        undescribed(&schema(wasmplugin), "", &mut out);
+        undescribed(&schema, "", &mut out);
         assert_eq!(out, Vec::<String>::new());
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::bootstrap::{Bootstrap, Wasm};
 use crate::client::Client;
+use crate::directory::Directory;
 use crate::process::Process;
 use crate::provide::parse_version;
 use crate::support::Patience;
@@ -12,7 +13,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
-use tempfile::TempDir;
 
 /// An Envoy process. Killed when dropped; its directory goes with it, unless `HARNESS_KEEP` is set in the environment.
 pub struct Envoy {
@@ -23,13 +23,7 @@ pub struct Envoy {
     directory: Directory,
 }
 
-enum Directory {
-    Temporary(TempDir),
-    Kept(PathBuf),
-}
-
 const START_TIMEOUT: Duration = Duration::from_secs(60);
-const LOG_TAIL: usize = 30;
 
 /// What a trapped, refused or missing wasm VM leaves in Envoy's log or in an access log.
 const TRAPS: &[&str] = &[
@@ -81,7 +75,7 @@ impl Envoy {
     /// If it exits, or is not ready within a minute; the error ends with the last lines of its log.
     pub async fn start(binary: &Path, bootstrap: &Bootstrap) -> Result<Self> {
         let binary = binary.canonicalize().with_context(|| format!("Envoy binary {}", binary.display()))?;
-        let directory = Directory::create()?;
+        let directory = Directory::create("sidespan-envoy-")?;
         let files = bootstrap.files();
         for (name, content) in &files {
             fs::write(directory.path().join(name), content.to_string())?;
@@ -120,8 +114,7 @@ impl Envoy {
 
     /// A file of that directory, such as an access log; empty if it does not exist (yet).
     pub fn file(&self, name: &str) -> String {
-        let bytes = fs::read(self.directory.path().join(name)).unwrap_or_default();
-        String::from_utf8_lossy(&bytes).into_owned()
+        self.directory.file(name)
     }
 
     /// Waits until an access log has at least `lines` lines, and returns them.
@@ -165,10 +158,7 @@ impl Envoy {
     /// # Errors
     /// If the admin interface does not answer.
     pub async fn stats(&self) -> Result<BTreeMap<String, u64>> {
-        let answer: Value = serde_json::from_str(&self.admin_get("/stats?format=json").await?)?;
-        let stats = answer["stats"].as_array().context("no stats")?;
-        let entry = |stat: &Value| Some((stat["name"].as_str()?.to_owned(), stat["value"].as_u64()?));
-        Ok(stats.iter().filter_map(entry).collect())
+        stats(&self.admin).await
     }
 
     /// Waits until a counter or gauge reaches at least `value`; returns what it is.
@@ -209,11 +199,7 @@ impl Envoy {
     /// Lines of its log and access logs that say that a wasm VM trapped, failed a stream or could not be loaded. (An update
     /// that the module refused is among them, although nothing is broken then.)
     pub fn traps(&self) -> Vec<String> {
-        let is_trap = |line: &&str| TRAPS.iter().any(|trap| line.contains(trap));
-        let of = |(file, text): (String, String)| -> Vec<String> {
-            text.lines().filter(is_trap).map(|line| format!("{file}: {line}")).collect()
-        };
-        self.text_files().into_iter().flat_map(of).collect()
+        self.text_files().iter().flat_map(|(file, text)| trap_lines(file, text)).collect()
     }
 
     /// Fails if there are [`Envoy::traps`], or if the process has ended.
@@ -298,26 +284,7 @@ impl Envoy {
     }
 
     fn log_tail(&self) -> String {
-        let log = self.log();
-        let lines: Vec<&str> = log.lines().collect();
-        lines[lines.len().saturating_sub(LOG_TAIL)..].join("\n")
-    }
-}
-
-// === impl Directory ===
-
-impl Directory {
-    fn create() -> Result<Self> {
-        let temporary = tempfile::Builder::new().prefix("sidespan-envoy-").tempdir()?;
-        let keep = std::env::var_os("HARNESS_KEEP").is_some();
-        Ok(if keep { Self::Kept(temporary.keep()) } else { Self::Temporary(temporary) })
-    }
-
-    fn path(&self) -> &Path {
-        match self {
-            Self::Temporary(directory) => directory.path(),
-            Self::Kept(path) => path,
-        }
+        self.directory.tail("envoy.log")
     }
 }
 
@@ -352,7 +319,22 @@ async fn listener_ports(client: &Client) -> Result<BTreeMap<String, u16>> {
     Ok(statuses.iter().filter_map(entry).collect())
 }
 
-async fn admin(client: &Client, method: &str, path: &str) -> Result<String> {
+/// The lines of a log that say that a wasm VM trapped, failed a stream or could not be loaded, each after the file's name.
+pub(crate) fn trap_lines(file: &str, text: &str) -> Vec<String> {
+    let is_trap = |line: &&str| TRAPS.iter().any(|trap| line.contains(trap));
+    text.lines().filter(is_trap).map(|line| format!("{file}: {line}")).collect()
+}
+
+/// All counters and gauges of the Envoy behind an admin interface.
+pub(crate) async fn stats(client: &Client) -> Result<BTreeMap<String, u64>> {
+    let answer: Value = serde_json::from_str(&admin(client, "GET", "/stats?format=json").await?)?;
+    let stats = answer["stats"].as_array().context("no stats")?;
+    let entry = |stat: &Value| Some((stat["name"].as_str()?.to_owned(), stat["value"].as_u64()?));
+    Ok(stats.iter().filter_map(entry).collect())
+}
+
+/// The body that an admin interface answers with 200.
+pub(crate) async fn admin(client: &Client, method: &str, path: &str) -> Result<String> {
     let request = http::Request::builder().method(method).uri(path).header("host", "admin");
     let reply = client.send(request.body(crate::server::empty())?).await?;
     let text = String::from_utf8_lossy(&reply.body).into_owned();

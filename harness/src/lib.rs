@@ -5,7 +5,7 @@
 //!                 │ spans
 //!                 └────────────────────────► receiver         decodes with `opentelemetry-proto`
 //!
-//! gateway ──► sidecar │ app ──► sidecar │ app ──► …           several: mesh
+//! gateway ──► sidecar │ app ──► sidecar │ app ──► …           several: mesh; under a real control plane: istio
 //! ```
 //!
 //! Nothing here knows the filter: a module is a path and a plugin configuration ([`bootstrap::Wasm`]). No port is chosen in
@@ -19,7 +19,9 @@ pub mod client;
 pub mod collector;
 pub mod envoy;
 pub mod grpc;
+pub mod istio;
 pub mod mesh;
+pub mod oci;
 pub mod provide;
 pub mod receiver;
 pub mod server;
@@ -27,6 +29,7 @@ pub mod span;
 pub mod upstream;
 pub mod usage;
 
+mod directory;
 mod process;
 mod support;
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use sidespan_harness::bootstrap::{Bootstrap, Cluster, Direction, Listener, Node, Route};
 use sidespan_harness::client::Client;
 use sidespan_harness::collector::Pipeline;
-use sidespan_harness::provide::{CollectorProgress, collector_binary};
+use sidespan_harness::provide::{GoProgress, collector_binary};
 use sidespan_harness::span::Attributes;
 use sidespan_harness::{Collector, Envoy, ReceivedSpan, Receiver, Result, envoy_binary};
 use std::path::PathBuf;
@@ -37,8 +37,9 @@ const REFUSED: (&str, &str) = ("grpc", "deflate");
 async fn binary() -> Result<PathBuf> {
     let build = || {
         collector_binary(|progress| match progress {
-            CollectorProgress::Waiting => eprintln!("waiting for another process that builds the collector"),
-            CollectorProgress::Building => eprintln!("building the collector: minutes, once"),
+            GoProgress::Waiting => eprintln!("waiting for another process that builds the collector"),
+            GoProgress::Building => eprintln!("building the collector: minutes, once"),
+            GoProgress::Compiled(_) => {}
         })
     };
     tokio::task::spawn_blocking(build).await?

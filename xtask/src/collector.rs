@@ -1,10 +1,9 @@
 //! `cargo xtask collector`: prints the path of an OpenTelemetry Collector on standard output, and messages on standard error.
 
-use crate::steps::Elapsed;
+use crate::go::Display;
 use anyhow::Result;
-use sidespan_harness::provide::{self, CollectorProgress};
+use sidespan_harness::provide;
 use std::path::PathBuf;
-use std::time::Instant;
 
 /// Prints the path.
 pub(crate) fn run() -> Result<()> {
@@ -14,15 +13,9 @@ pub(crate) fn run() -> Result<()> {
 
 /// Provides a collector and prints what takes time.
 pub(crate) fn provide() -> Result<PathBuf> {
-    let begin = Instant::now();
-    let path = provide::collector_binary(|progress| match progress {
-        CollectorProgress::Waiting => eprintln!("waiting for another process that builds the collector ..."),
-        CollectorProgress::Building => {
-            eprintln!("building an OpenTelemetry Collector from its Go modules; this takes some minutes, once ...");
-        }
-    })?;
-    if begin.elapsed().as_secs() > 0 {
-        eprintln!("the collector was ready after {}", Elapsed(begin.elapsed()));
-    }
-    Ok(path)
+    let display = Display::new("the collector", "two minutes", COLLECTOR_PACKAGES);
+    display.finish(provide::collector_binary(|progress| display.show(progress)))
 }
+
+/// About how many packages are compiled.
+const COLLECTOR_PACKAGES: usize = 900;

@@ -5,6 +5,9 @@ mod build;
 mod collector;
 mod demo;
 mod envoy;
+mod go;
+mod image;
+mod istio;
 mod steps;
 mod target;
 mod test;
@@ -34,6 +37,10 @@ enum Command {
     Collector,
     /// Start a three-service mesh with an Envoy beside each service, send it traffic, and print the traces
     Demo(demo::Arguments),
+    /// Start the demo's mesh under a real Istio (API server, istiod, pilot-agent; no cluster) with wasmplugin.yaml (needs Go)
+    Istio(istio::Arguments),
+    /// Write the module as an OCI image, without Docker; push it, pin its digest
+    Image(image::Arguments),
     /// Measure what tracing costs in a real Envoy: CPU, latency and memory, compared with no tracing, native tracers, and a
     /// collector with tail sampling (which needs Go)
     Bench(bench::Arguments),
@@ -52,6 +59,8 @@ fn main() -> ExitCode {
         Command::Envoy(arguments) => envoy::run(&arguments),
         Command::Collector => collector::run(),
         Command::Demo(arguments) => demo::run(&arguments),
+        Command::Istio(arguments) => istio::run(&arguments),
+        Command::Image(arguments) => image::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
     };
     match result {

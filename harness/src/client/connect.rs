@@ -1,12 +1,16 @@
 //! TCP connections.
 
 use anyhow::{Context as _, Result};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use tokio::net::TcpStream;
 
-pub(super) async fn connect(port: u16) -> Result<TcpStream> {
-    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await;
-    let stream = stream.with_context(|| format!("connect to port {port}"))?;
+pub(super) fn localhost(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
+pub(super) async fn connect(address: SocketAddr) -> Result<TcpStream> {
+    let stream = TcpStream::connect(address).await;
+    let stream = stream.with_context(|| format!("connect to {address}"))?;
     stream.set_nodelay(true)?;
     Ok(stream)
 }

@@ -9,7 +9,7 @@ pub use self::load::fire;
 pub use self::raw::{RawConnection, RawRequest, RawResponse};
 pub use self::websocket::WebSocket;
 
-use self::connect::connect;
+use self::connect::{connect, localhost};
 use crate::grpc;
 use crate::server::{Body, full};
 use crate::support::lock;
@@ -20,13 +20,14 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// A client of one port on 127.0.0.1 that keeps its connections. Cheap to clone; clones share the connections.
+/// A client of one loopback address that keeps its connections. Cheap to clone; clones share the connections.
 #[derive(Clone)]
 pub struct Client {
-    port: u16,
+    address: SocketAddr,
     connections: Arc<Connections>,
 }
 
@@ -72,17 +73,22 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 impl Client {
     /// HTTP/1.1, one connection for each request under way, kept alive.
     pub fn http1(port: u16) -> Self {
-        Self { port, connections: Arc::new(Connections::Http1(Mutex::default())) }
+        Self::http1_at(localhost(port))
+    }
+
+    /// As [`Client::http1`], of another address than 127.0.0.1.
+    pub fn http1_at(address: SocketAddr) -> Self {
+        Self { address, connections: Arc::new(Connections::Http1(Mutex::default())) }
     }
 
     /// HTTP/2 with prior knowledge, one connection.
     pub fn http2(port: u16) -> Self {
-        Self { port, connections: Arc::new(Connections::Http2(tokio::sync::Mutex::default())) }
+        Self { address: localhost(port), connections: Arc::new(Connections::Http2(tokio::sync::Mutex::default())) }
     }
 
     /// The port it talks to.
     pub fn port(&self) -> u16 {
-        self.port
+        self.address.port()
     }
 
     /// `GET <path>` from `host` with the given headers.
@@ -124,7 +130,7 @@ impl Client {
     /// # Errors
     /// If there is no response within 30 seconds, or none at all. A body that breaks off is no error: see [`Reply::complete`].
     pub async fn send(&self, request: Request<Body>) -> Result<Reply> {
-        let line = format!("{} {} to port {}", request.method(), request.uri(), self.port);
+        let line = format!("{} {} to port {}", request.method(), request.uri(), self.port());
         let exchange = async {
             match &*self.connections {
                 Connections::Http1(idle) => self.send_http1(idle, request).await,
@@ -201,7 +207,7 @@ impl Client {
     }
 
     async fn connect_http1(&self) -> Result<http1::SendRequest<Body>> {
-        let stream = connect(self.port).await?;
+        let stream = connect(self.address).await?;
         let mut builder = http1::Builder::new();
         builder.max_headers(2048).max_buf_size(1 << 20);
         let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
@@ -210,7 +216,7 @@ impl Client {
     }
 
     async fn connect_http2(&self) -> Result<http2::SendRequest<Body>> {
-        let stream = connect(self.port).await?;
+        let stream = connect(self.address).await?;
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder.timer(TokioTimer::new()).max_header_list_size(1 << 20);
         let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;

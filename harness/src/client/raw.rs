@@ -107,7 +107,7 @@ impl RawConnection {
     /// # Errors
     /// If the connection is refused.
     pub async fn connect(port: u16) -> Result<Self> {
-        Ok(Self { stream: super::connect::connect(port).await?, rest: Vec::new() })
+        Ok(Self { stream: super::connect::connect(super::connect::localhost(port)).await?, rest: Vec::new() })
     }
 
     /// Sends bytes.

@@ -32,7 +32,9 @@ impl WebSocket {
             request = request.header(*name, *value);
         }
         let (stream, _) =
-            client_async(request.body(())?, super::connect::connect(port).await?).await.context("websocket")?;
+            client_async(request.body(())?, super::connect::connect(super::connect::localhost(port)).await?)
+                .await
+                .context("websocket")?;
         Ok(Self { stream })
     }
 

@@ -28,13 +28,13 @@ pub enum Forwarding {
 
 /// What an application does.
 #[derive(Clone, Debug)]
-pub(super) struct Behaviour {
-    pub(super) name: String,
-    pub(super) forwarding: Forwarding,
-    pub(super) masks: bool,
-    pub(super) work: Duration,
+pub(crate) struct Behaviour {
+    pub(crate) name: String,
+    pub(crate) forwarding: Forwarding,
+    pub(crate) masks: bool,
+    pub(crate) work: Duration,
     /// Hosts to call and the path there, one after the other.
-    pub(super) calls: Vec<(String, String)>,
+    pub(crate) calls: Vec<(String, String)>,
 }
 
 /// One request as the application lived it.
@@ -66,7 +66,7 @@ pub struct Call {
 }
 
 /// A running application.
-pub(super) struct App {
+pub(crate) struct App {
     server: Server,
     shared: Arc<Shared>,
 }
@@ -99,7 +99,7 @@ const OTHERS: &[&str] = &[
 // === impl App ===
 
 impl App {
-    pub(super) async fn start(behaviour: Behaviour) -> Result<Self> {
+    pub(crate) async fn start(behaviour: Behaviour) -> Result<Self> {
         let (outbound, exchanges, failed_once) = (OnceLock::new(), Mutex::default(), Mutex::default());
         let shared = Arc::new(Shared { behaviour, outbound, exchanges, failed_once });
         let handler = shared.clone();
@@ -111,20 +111,20 @@ impl App {
         Ok(Self { server, shared })
     }
 
-    pub(super) fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.server.port()
     }
 
-    pub(super) fn set_outbound(&self, client: Client) {
+    pub(crate) fn set_outbound(&self, client: Client) {
         // Set once, by the mesh that starts it.
         let _ = self.shared.outbound.set(client);
     }
 
-    pub(super) fn exchanges(&self) -> Vec<Exchange> {
+    pub(crate) fn exchanges(&self) -> Vec<Exchange> {
         lock(&self.shared.exchanges).clone()
     }
 
-    pub(super) fn clear(&self) {
+    pub(crate) fn clear(&self) {
         lock(&self.shared.exchanges).clear();
     }
 }

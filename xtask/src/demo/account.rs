@@ -10,7 +10,7 @@ use sidespan_harness::ReceivedSpan;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What was observed, from independent sources.
-pub(super) struct Observations {
+pub(crate) struct Observations {
     /// Requests the clients sent.
     pub requests: usize,
     /// Entries of Envoy's access logs, one for each request at each listener.
@@ -78,7 +78,7 @@ pub(super) struct Weighted {
 
 /// The filter's metrics about spans. They balance if kept = exported + dropped + queued.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct SpanBalance {
+pub(crate) struct SpanBalance {
     /// Handed to the exporter.
     pub kept: u64,
     /// Accepted by the receiver.

@@ -1,9 +1,7 @@
 //! Waits until all effects of the traffic have arrived, and collects the observations.
 
-use super::access_log::LogEntry;
 use super::account::{Observations, SpanBalance};
-use super::demo_mesh::DemoMesh;
-use super::hop::Hop;
+use super::source::Source;
 use anyhow::{Result, anyhow};
 use sidespan_harness::eventually;
 use std::collections::BTreeMap;
@@ -20,36 +18,28 @@ const POLL_INTERVAL: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// If metrics or access logs cannot be read.
-pub(super) async fn when_complete(demo: &DemoMesh, requests: usize) -> Result<(Observations, Option<String>)> {
+pub(super) async fn when_complete(source: &impl Source, requests: usize) -> Result<(Observations, Option<String>)> {
     let settled = eventually("no request or span is pending", TIMEOUT, async || {
         tokio::time::sleep(POLL_INTERVAL).await;
-        let observations = collect(demo, requests).await?;
+        let observations = collect(source, requests).await?;
         pending(&observations).map_or(Ok(observations), |what| Err(anyhow!(what)))
     })
     .await;
     match settled {
         Ok(observations) => Ok((observations, None)),
-        Err(error) => Ok((collect(demo, requests).await?, Some(format!("{error:#}")))),
+        Err(error) => Ok((collect(source, requests).await?, Some(format!("{error:#}")))),
     }
 }
 
-async fn collect(demo: &DemoMesh, requests: usize) -> Result<Observations> {
+async fn collect(source: &impl Source, requests: usize) -> Result<Observations> {
     // Metrics are read first: what they count is in the logs and at the receiver already.
-    let metrics = demo.metrics().await?;
-    let mut entries = Vec::new();
-    for hop in Hop::all() {
-        let log = demo.envoy(hop)?.file(&hop.access_log());
-        // A last line without a line end is still being written.
-        let whole = log.rsplit_once('\n').map_or("", |(whole, _)| whole);
-        for line in whole.lines() {
-            entries.push(LogEntry::read(hop, line)?);
-        }
-    }
-    let exports = demo.receiver.exports();
+    let metrics = source.metrics().await?;
+    let entries = source.entries()?;
+    let exports = source.receiver().exports();
     Ok(Observations {
         requests,
         entries,
-        spans: demo.receiver.spans(),
+        spans: source.receiver().spans(),
         calls: exports.len(),
         bytes: exports.iter().map(|export| export.wire_bytes).sum(),
         metrics,

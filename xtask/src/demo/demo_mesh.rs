@@ -1,11 +1,12 @@
 //! The mesh of the demo: a gateway and three services, each Envoy a process of its own, and a receiver for their spans.
 
-use super::access_log;
+use super::access_log::{self, LogEntry};
 use super::hop::{self, Hop};
+use super::source::Source;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use sidespan_harness::bootstrap::{Cluster, Wasm};
-use sidespan_harness::mesh::{Forwarding, Mesh, Service};
+use sidespan_harness::mesh::{Exchange, Forwarding, Mesh, Service};
 use sidespan_harness::{Envoy, Receiver};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -36,15 +37,11 @@ impl DemoMesh {
         let receiver = Receiver::start().await?;
         let cluster = Cluster::new(&collector.cluster, receiver.port());
         let filter = Wasm::new(module).root_id("sidespan").configuration(config);
-        let milliseconds = Duration::from_millis;
         // The frontend forwards W3C headers, as an OpenTelemetry SDK does; the backend forwards B3 headers, as a Zipkin library does.
-        let frontend = Service::new("frontend", "shop").calls("backend", "/api/stock/4711").forwards(Forwarding::W3c);
-        let backend = Service::new("backend", "shop").calls("database", "/query/stock").forwards(Forwarding::B3);
-        let mesh = Mesh::builder()
+        let mesh = services(Forwarding::B3)
+            .into_iter()
+            .fold(Mesh::builder(), |mesh, service| mesh.service(service))
             .gateway(hop::GATEWAY, "frontend")
-            .service(frontend.works_for(milliseconds(2)))
-            .service(backend.works_for(milliseconds(3)))
-            .service(Service::new("database", "data").works_for(milliseconds(4)))
             .filter(filter)
             .cluster(if collector.http2 { cluster.http2() } else { cluster })
             .access_log(&access_log::format())
@@ -60,32 +57,11 @@ impl DemoMesh {
     }
 
     /// The Envoy that a hop belongs to.
-    pub(super) fn envoy(&self, hop: Hop) -> Result<&Envoy> {
+    fn envoy(&self, hop: Hop) -> Result<&Envoy> {
         match hop.service() {
             hop::GATEWAY => self.mesh.gateway().context("the mesh has a gateway"),
             service => self.mesh.sidecar(service),
         }
-    }
-
-    /// Sums of the filter's counters and gauges over all Envoys, by name.
-    pub(super) async fn metrics(&self) -> Result<BTreeMap<String, u64>> {
-        let mut sums = BTreeMap::new();
-        for (name, envoy) in self.mesh.envoys() {
-            for (metric, value) in envoy.stats().await.with_context(|| format!("metrics of the Envoy of {name}"))? {
-                if let Some(metric) = metric.strip_prefix("wasmcustom.") {
-                    *sums.entry(metric.to_owned()).or_default() += value;
-                }
-            }
-        }
-        Ok(sums)
-    }
-
-    /// Log lines of VMs that trapped.
-    pub(super) fn traps(&self) -> Vec<String> {
-        let of = |(name, envoy): (&str, &Envoy)| -> Vec<String> {
-            envoy.traps().iter().map(|line| format!("{name}: {line}")).collect()
-        };
-        self.mesh.envoys().flat_map(of).collect()
     }
 
     /// Warnings of the filter about its configuration, without duplicates.
@@ -108,6 +84,60 @@ impl DemoMesh {
             line.split_once(": ").map_or(&*line, |(_, problems)| problems)
         )
     }
+}
+
+impl Source for DemoMesh {
+    async fn metrics(&self) -> Result<BTreeMap<String, u64>> {
+        let mut sums = BTreeMap::new();
+        for (name, envoy) in self.mesh.envoys() {
+            for (metric, value) in envoy.stats().await.with_context(|| format!("metrics of the Envoy of {name}"))? {
+                if let Some(metric) = metric.strip_prefix("wasmcustom.") {
+                    *sums.entry(metric.to_owned()).or_default() += value;
+                }
+            }
+        }
+        Ok(sums)
+    }
+
+    fn entries(&self) -> Result<Vec<LogEntry>> {
+        let mut entries = Vec::new();
+        for hop in Hop::all() {
+            let log = self.envoy(hop)?.file(&hop.access_log());
+            // A last line without a line end is still being written.
+            let whole = log.rsplit_once('\n').map_or("", |(whole, _)| whole);
+            for line in whole.lines() {
+                entries.push(LogEntry::read(hop, line)?);
+            }
+        }
+        Ok(entries)
+    }
+
+    fn receiver(&self) -> &Receiver {
+        &self.receiver
+    }
+
+    fn exchanges(&self, service: &str) -> Result<Vec<Exchange>> {
+        self.mesh.exchanges(service)
+    }
+
+    fn traps(&self) -> Vec<String> {
+        let of = |(name, envoy): (&str, &Envoy)| -> Vec<String> {
+            envoy.traps().iter().map(|line| format!("{name}: {line}")).collect()
+        };
+        self.mesh.envoys().flat_map(of).collect()
+    }
+}
+
+/// Frontend, backend and database; the frontend forwards W3C headers, the backend those of `backend`.
+pub(crate) fn services(backend: Forwarding) -> [Service; 3] {
+    let milliseconds = Duration::from_millis;
+    let frontend = Service::new("frontend", "shop").calls("backend", "/api/stock/4711").forwards(Forwarding::W3c);
+    let backend = Service::new("backend", "shop").calls("database", "/query/stock").forwards(backend);
+    [
+        frontend.works_for(milliseconds(2)),
+        backend.works_for(milliseconds(3)),
+        Service::new("database", "data").works_for(milliseconds(4)),
+    ]
 }
 
 /// The rest of each log line that contains `words`, after these words.

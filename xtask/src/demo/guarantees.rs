@@ -20,11 +20,12 @@ impl Guarantees {
     pub(super) fn of(config: &Value) -> Self {
         let (sampling, propagation) = (&config["sampling"], &config["propagation"]);
         let rules = sampling["rules"].as_array().map_or(&[][..], Vec::as_slice);
-        let drops = rules.iter().any(|rule| rule["drop"] == true);
+        let drops = rules.iter().any(may_drop);
         let errors = std::iter::once(sampling).chain(rules).map(|holder| &holder["errors"]);
         let all_errors = errors.clone().all(|errors| errors["percentage"].as_f64().is_none_or(|share| share >= 100.0));
-        // The requests of the demo fail with 500, 503 and resets. Other lists of statuses are not evaluated.
-        let known_errors = errors.clone().all(|errors| errors["httpStatus"].is_null());
+        // The requests of the demo fail with 500, 503 and resets. Lists of statuses other than the default are not evaluated.
+        let default = |list: &Value| list.is_null() || *list == serde_json::json!(["5xx"]);
+        let known_errors = errors.clone().all(|errors| default(&errors["httpStatus"]));
         let whole = errors.clone().all(|errors| errors["wholePath"] != false);
         let continued = matches!(propagation["trust"].as_str(), None | Some("continue"));
         let readable = |dialect: &Value| matches!(dialect.as_str(), Some("tracecontext" | "b3" | "b3multi"));
@@ -41,6 +42,16 @@ impl Guarantees {
     pub(super) fn after_losses(self, lost: u64) -> Self {
         if lost == 0 { self } else { Self { whole_path: false, exact_errors: false, ..self } }
     }
+}
+
+/// Whether a rule may drop requests of the demo. It does not if it names only paths without wildcards that the demo does not send.
+fn may_drop(rule: &Value) -> bool {
+    let paths = rule["match"]["path"].as_array().map_or(&[][..], Vec::as_slice);
+    let foreign = |path: &Value| {
+        let sent = |path: &str| ["/checkout", "/api", "/query"].iter().any(|begin| path.starts_with(begin));
+        path.as_str().is_some_and(|path| path.starts_with('/') && !path.contains(['*', '{', '~']) && !sent(path))
+    };
+    rule["drop"] == true && (paths.is_empty() || !paths.iter().all(foreign))
 }
 
 #[cfg(test)]
@@ -62,6 +73,17 @@ mod tests {
             (errors(json!({"percentage": 50})), expected(false, false, true), "half of the errors"),
             (errors(json!({"wholePath": false})), expected(false, true, true), "errors alone"),
             (json!({"sampling": {"rules": [{"drop": true}]}}), expected(false, false, false), "a rule drops"),
+            (
+                json!({"sampling": {"rules": [{"drop": true, "match": {"path": ["/healthz", "/*"]}}]}}),
+                expected(false, false, false),
+                "a wildcard",
+            ),
+            (
+                json!({"sampling": {"rules": [{"drop": true, "match": {"path": ["/healthz"]}}]}}),
+                expected(true, false, true),
+                "a rule drops probes only",
+            ),
+            (errors(json!({"httpStatus": ["5xx"]})), expected(true, true, true), "the default, spelled out"),
             (
                 json!({"sampling": {"rules": [{"errors": {"percentage": 1}}]}}),
                 expected(false, false, true),

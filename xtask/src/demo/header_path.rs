@@ -1,11 +1,12 @@
 //! The trace headers of one request, as each sender on its path sent them.
 
 use super::access_log::LogEntry;
+use super::source::Source;
 use super::styled_text::{Style, StyledText};
 use super::trace_context::{Context, Headers, TRACE_HEADERS};
 use super::traffic::B3_CLIENT_HEADERS;
 use anyhow::Result;
-use sidespan_harness::mesh::{Exchange, Mesh};
+use sidespan_harness::mesh::Exchange;
 
 /// A client, application or proxy, and the trace headers that it sent to the next one.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,7 +27,7 @@ const W3C: usize = 36;
 ///
 /// # Errors
 /// If the mesh has no service of that name.
-pub(super) fn of_b3_client(mesh: &Mesh, entries: &[LogEntry]) -> Result<Vec<Sender>> {
+pub(super) fn of_b3_client(source: &impl Source, entries: &[LogEntry]) -> Result<Vec<Sender>> {
     let sender = |name: String, filter, headers| Sender { name, filter, headers };
     let mut senders = vec![sender("client".to_owned(), false, owned(B3_CLIENT_HEADERS))];
     for entry in entries {
@@ -38,7 +39,7 @@ pub(super) fn of_b3_client(mesh: &Mesh, entries: &[LogEntry]) -> Result<Vec<Send
             (false, false) => format!("{service} sidecar → network"),
         };
         senders.push(sender(name, true, entry.sent.clone()));
-        let exchange = if inbound { mesh.exchanges(service)? } else { Vec::new() };
+        let exchange = if inbound { source.exchanges(service)? } else { Vec::new() };
         let exchange =
             exchange.iter().find(|exchange| context(exchange).as_ref().map(|context| &context.trace_id) == trace_id);
         for call in exchange.iter().flat_map(|exchange| &exchange.calls) {

@@ -7,7 +7,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// Receives both signals from its creation on. A signal between two steps ends the next step.
 ///
 /// One value serves all steps: an installed handler stays for the life of the process, so a signal between two values would be lost.
-pub(super) struct Interrupt {
+pub(crate) struct Interrupt {
     pressed: Signal,
     terminated: Signal,
 }
@@ -16,7 +16,7 @@ pub(super) struct Interrupt {
 
 impl Interrupt {
     /// Installs the handlers. From now on the signals do not end the process by themselves.
-    pub(super) fn listen() -> Result<Self> {
+    pub(crate) fn listen() -> Result<Self> {
         sidespan_harness::run(async {
             Ok(Self { pressed: signal(SignalKind::interrupt())?, terminated: signal(SignalKind::terminate())? })
         })
@@ -26,7 +26,7 @@ impl Interrupt {
     ///
     /// # Errors
     /// Those of `work`, or that it was interrupted.
-    pub(super) fn run_unless_interrupted<T>(&mut self, work: impl Future<Output = Result<T>>) -> Result<T> {
+    pub(crate) fn run_unless_interrupted<T>(&mut self, work: impl Future<Output = Result<T>>) -> Result<T> {
         sidespan_harness::run(async {
             tokio::select! {
                 biased;
@@ -37,7 +37,7 @@ impl Interrupt {
     }
 
     /// Waits for a signal.
-    pub(super) async fn wait(&mut self) {
+    pub(crate) async fn wait(&mut self) {
         tokio::select! {
             _ = self.pressed.recv() => (),
             _ = self.terminated.recv() => (),

@@ -3,17 +3,18 @@
 //! It shows only observed facts: spans that the receiver decoded, Envoy's access logs, headers that the applications recorded,
 //! and the filter's metrics from Envoy.
 
-mod access_log;
+pub(crate) mod access_log;
 mod account;
 mod adjusted_count;
 mod collect;
-mod demo_mesh;
+pub(crate) mod demo_mesh;
 mod guarantees;
 mod header_path;
-mod hop;
-mod interrupt;
+pub(crate) mod hop;
+pub(crate) mod interrupt;
 mod report;
-mod styled_text;
+pub(crate) mod source;
+pub(crate) mod styled_text;
 mod trace_context;
 mod trace_tree;
 mod traces_file;
@@ -31,7 +32,9 @@ use guarantees::Guarantees;
 use indicatif::{ProgressBar, ProgressStyle};
 use interrupt::Interrupt;
 use serde_json::Value;
-use sidespan_harness::provide;
+use sidespan_harness::client::Client;
+use sidespan_harness::{Receiver, provide};
+use source::Source;
 use std::fs;
 use std::path::{Path, PathBuf};
 use styled_text::StyledText;
@@ -45,18 +48,25 @@ use traffic::{B3_CLIENT_TRACE, Traffic};
   cp xtask/src/demo/config.json my.json                   a configuration to edit
   cargo xtask demo --config my.json --keep                run it, and leave the mesh running")]
 pub(crate) struct Arguments {
-    /// How long to send traffic
-    #[arg(long, value_name = "N", default_value_t = 5.0)]
-    seconds: f64,
-    /// Requests a second
-    #[arg(long, value_name = "R", default_value_t = 200.0)]
-    rate: f64,
+    #[command(flatten)]
+    volume: Volume,
     /// A `pluginConfig` as JSON, instead of xtask/src/demo/config.json
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Leave the mesh running until Ctrl-C
     #[arg(long)]
     keep: bool,
+}
+
+/// How much traffic.
+#[derive(clap::Args)]
+pub(crate) struct Volume {
+    /// How long to send traffic
+    #[arg(long, value_name = "N", default_value_t = 5.0)]
+    seconds: f64,
+    /// Requests a second
+    #[arg(long, value_name = "R", default_value_t = 200.0)]
+    rate: f64,
 }
 
 /// The configuration of the filter, unless another one is given.
@@ -67,7 +77,7 @@ const CONFIG: &str = include_str!("config.json");
 /// # Errors
 /// If something cannot be provided or started, or if a check fails.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    arguments.check()?;
+    arguments.volume.check()?;
     let config = arguments.config()?;
     let mut steps = Steps::new(4);
     let module = steps.step("build the filter", module)?;
@@ -77,9 +87,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         interrupt.run_unless_interrupted(DemoMesh::start(&envoy, &module, &config))
     })?;
     demo.warnings().iter().for_each(|warning| eprintln!("note: {warning}"));
-    let (traffic, observations, incomplete) =
-        steps.step(&arguments.headline(), || interrupt.run_unless_interrupted(arguments.traffic(&demo)))?;
-    let outcome = show(&demo, &config, &traffic, &observations, incomplete)?;
+    let (traffic, observations, incomplete) = steps.step(&arguments.volume.headline(), || {
+        let client = demo.mesh.client();
+        let sent = send(&arguments.volume, &client, demo.mesh.host(), &demo);
+        interrupt.run_unless_interrupted(sent)
+    })?;
+    let (outcome, traces) = show(&demo, &config, &traffic, &observations, incomplete)?;
+    print_next_steps(&traces);
     if arguments.keep {
         keep(&demo, &mut interrupt)?;
     }
@@ -90,36 +104,53 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 // === impl Arguments ===
 
 impl Arguments {
-    fn check(&self) -> Result<()> {
-        ensure!(self.seconds > 0.0 && self.seconds <= 3600.0, "--seconds must be above 0 and at most 3600");
-        ensure!(self.rate >= 1.0 && self.rate <= 10_000.0, "--rate must be from 1 to 10000");
-        Ok(())
-    }
-
     fn config(&self) -> Result<Value> {
         let Some(path) = &self.config else { return Ok(serde_json::from_str(CONFIG)?) };
         let text = fs::read_to_string(path).with_context(|| format!("--config {}", path.display()))?;
         let hint = "a pluginConfig as JSON is needed; start from a copy of xtask/src/demo/config.json";
         serde_json::from_str(&text).with_context(|| format!("--config {}: {hint}", path.display()))
     }
+}
 
-    fn headline(&self) -> String {
-        format!("send {} requests a second for {} s; four of a hundred will fail", self.rate, self.seconds)
+// === impl Volume ===
+
+impl Volume {
+    /// # Errors
+    /// If a number is out of its range.
+    pub(crate) fn check(&self) -> Result<()> {
+        ensure!(self.seconds > 0.0 && self.seconds <= 3600.0, "--seconds must be above 0 and at most 3600");
+        ensure!(self.rate >= 1.0 && self.rate <= 10_000.0, "--rate must be from 1 to 10000");
+        Ok(())
     }
 
-    async fn traffic(&self, demo: &DemoMesh) -> Result<(Traffic, Observations, Option<String>)> {
-        let total = ((self.seconds * self.rate) as usize).max(1);
-        let bar = ProgressBar::new(total as u64);
-        bar.set_style(ProgressStyle::with_template("    {bar:40} {pos}/{len} requests")?);
-        let traffic = traffic::send(&demo.mesh, total, self.rate, |answered| bar.set_position(answered as u64)).await;
-        bar.finish_and_clear();
-        let (observations, incomplete) = collect::when_complete(demo, total).await?;
-        Ok((traffic, observations, incomplete))
+    /// The headline of the step that sends it.
+    pub(crate) fn headline(&self) -> String {
+        format!("send {} requests a second for {} s; four of a hundred will fail", self.rate, self.seconds)
     }
 }
 
+/// Sends the traffic and collects the observations; the last part is what has not arrived in time.
+///
+/// # Errors
+/// If metrics or access logs cannot be read.
+pub(crate) async fn send(
+    volume: &Volume,
+    client: &Client,
+    host: &str,
+    source: &impl Source,
+) -> Result<(Traffic, Observations, Option<String>)> {
+    let total = ((volume.seconds * volume.rate) as usize).max(1);
+    let bar = ProgressBar::new(total as u64);
+    bar.set_style(ProgressStyle::with_template("    {bar:40} {pos}/{len} requests")?);
+    let progress = |answered| bar.set_position(answered as u64);
+    let traffic = traffic::send(client, host, total, volume.rate, progress).await;
+    bar.finish_and_clear();
+    let (observations, incomplete) = collect::when_complete(source, total).await?;
+    Ok((traffic, observations, incomplete))
+}
+
 /// The module that `SIDESPAN_WASM` names, else one built from the sources.
-fn module() -> Result<PathBuf> {
+pub(crate) fn module() -> Result<PathBuf> {
     match std::env::var_os("SIDESPAN_WASM").filter(|path| !path.is_empty()) {
         Some(path) => {
             println!("    nothing to build: SIDESPAN_WASM is {}", path.display());
@@ -129,38 +160,41 @@ fn module() -> Result<PathBuf> {
     }
 }
 
-/// Prints the report. The inner result is an error if a check failed.
-fn show(
-    demo: &DemoMesh,
+/// Prints the report. Returns an error if a check failed, and the file with all traces.
+///
+/// # Errors
+/// If the mesh cannot be asked, or the file cannot be written.
+pub(crate) fn show(
+    source: &impl Source,
     config: &Value,
     traffic: &Traffic,
     observations: &Observations,
     incomplete: Option<String>,
-) -> Result<Result<()>> {
+) -> Result<(Result<()>, PathBuf)> {
     let guarantees = Guarantees::of(config).after_losses(account::SpanBalance::of(&observations.metrics).lost());
     let mut account = Account::of(observations, &guarantees);
     account.problems.extend(incomplete);
     account.problems.extend(unanswered(traffic));
     account
         .problems
-        .extend(demo.receiver.errors().into_iter().map(|error| format!("an export was unreadable: {error}")));
-    account.problems.extend(demo.traps());
+        .extend(source.receiver().errors().into_iter().map(|error| format!("an export was unreadable: {error}")));
+    account.problems.extend(source.traps());
     let head = format!("{} %", config["sampling"]["randomSamplingPercentage"].as_f64().unwrap_or(1.0));
     let traces = access_log::by_trace(&observations.entries);
     let mut out = StyledText::for_stdout();
     report::write_traces(&mut out, &report::examples(&traces, &observations.spans, &head), &observations.spans);
     if let Some(entries) = traces.get(B3_CLIENT_TRACE) {
-        report::write_headers(&mut out, &header_path::of_b3_client(&demo.mesh, entries)?);
+        report::write_headers(&mut out, &header_path::of_b3_client(source, entries)?);
     }
     report::write_account(&mut out, &account, traffic, &head);
     report::write_verdict(&mut out, &account.problems, guarantees.whole_path);
-    let file = traces_file::write(&demo.receiver.exports())?;
-    write_next_steps(&mut out, &file);
+    let file = traces_file::write(&source.receiver().exports())?;
     print!("{}", out.take());
-    Ok(match account.problems.len() {
+    let outcome = match account.problems.len() {
         0 => Ok(()),
         n => Err(anyhow::anyhow!("{n} checks of the demo failed, see above; HARNESS_KEEP=1 keeps Envoy's logs")),
-    })
+    };
+    Ok((outcome, file))
 }
 
 fn unanswered(traffic: &Traffic) -> Option<String> {
@@ -168,13 +202,15 @@ fn unanswered(traffic: &Traffic) -> Option<String> {
     Some(format!("{} requests got no answer, such as: {first}", traffic.unanswered.len()))
 }
 
-fn write_next_steps(out: &mut StyledText, traces: &Path) {
+fn print_next_steps(traces: &Path) {
+    let mut out = StyledText::for_stdout();
     let here = std::env::current_dir().unwrap_or_default();
     let traces = traces.strip_prefix(&here).unwrap_or(traces).display();
     out.title("Next", "");
     out.line(&format!("see all traces    Jaeger UI → Search → Upload → {traces} (OTLP/JSON)"));
     out.line("change it         cp xtask/src/demo/config.json my.json, change it, cargo xtask demo --config my.json");
     out.line("send your own     cargo xtask demo --keep leaves the mesh running and prints curl commands");
+    print!("{}", out.take());
 }
 
 /// Prints how to use the running mesh, and waits for an interrupt.
@@ -197,19 +233,19 @@ fn keep(demo: &DemoMesh, interrupt: &mut Interrupt) -> Result<()> {
         drop(demo.receiver.take());
         tokio::select! {
             () = interrupt.wait() => Ok(()),
-            ended = show_arrivals(demo) => ended,
+            ended = show_arrivals(&demo.receiver, || demo.mesh.clear()) => ended,
         }
     })
 }
 
-/// Prints each trace when it is complete; ends only with an error.
-async fn show_arrivals(demo: &DemoMesh) -> Result<()> {
+/// Prints each trace when it is complete; ends only with an error. Calls `clear` in each round.
+pub(crate) async fn show_arrivals(receiver: &Receiver, clear: impl Fn()) -> Result<()> {
     let mut out = StyledText::for_stdout();
     let mut traces: Vec<(String, Vec<sidespan_harness::ReceivedSpan>)> = Vec::new();
     loop {
         tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
-        let arrived = demo.receiver.take();
-        demo.mesh.clear();
+        let arrived = receiver.take();
+        clear();
         // A trace that did not grow since the last round is complete.
         let (grown, whole): (Vec<_>, Vec<_>) =
             traces.drain(..).partition(|(trace_id, _)| arrived.iter().any(|span| span.trace_id == *trace_id));

@@ -37,7 +37,10 @@ pub(super) fn examples<'a>(traces: &'a EntriesByTrace, spans: &[ReceivedSpan], h
         (format!("a healthy request, kept by the head rate of {head}"), healthy),
         ("a failed request: not sampled at the start, but exported with all its spans".to_owned(), visible),
         ("a failure that the client never saw: the backend answered 200".to_owned(), masked),
-        ("a client with B3 headers, a frontend with W3C only, a backend with B3 only: one trace".to_owned(), b3_client),
+        (
+            "a client with B3 headers, applications that forward only the headers they know: one trace".to_owned(),
+            b3_client,
+        ),
     ]
     .into_iter()
     .filter_map(|(title, trace_id)| Some(ExampleTrace { title, trace_id: trace_id? }))

@@ -4,17 +4,17 @@ use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 
 /// Width of the output in columns.
-pub(super) const WIDTH: usize = 104;
+pub(crate) const WIDTH: usize = 104;
 
 /// The text that was written so far.
-pub(super) struct StyledText {
+pub(crate) struct StyledText {
     colour: bool,
     text: String,
 }
 
 /// The style of a piece of text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Style {
+pub(crate) enum Style {
     /// No style.
     Plain,
     /// Headlines.
@@ -33,7 +33,7 @@ pub(super) enum Style {
 
 impl StyledText {
     /// With colour if the standard output is a terminal that supports it and `NO_COLOR` is not set (<https://no-color.org>).
-    pub(super) fn for_stdout() -> Self {
+    pub(crate) fn for_stdout() -> Self {
         let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
         let dumb = set("TERM").is_some_and(|term| term == "dumb");
         Self { colour: std::io::stdout().is_terminal() && set("NO_COLOR").is_none() && !dumb, text: String::new() }
@@ -41,35 +41,35 @@ impl StyledText {
 
     /// Text without colour.
     #[cfg(test)]
-    pub(super) fn plain() -> Self {
+    pub(crate) fn plain() -> Self {
         Self { colour: false, text: String::new() }
     }
 
     /// Returns and removes what was written.
-    pub(super) fn take(&mut self) -> String {
+    pub(crate) fn take(&mut self) -> String {
         std::mem::take(&mut self.text)
     }
 
     /// Writes an empty line and a heading, with a note on its right.
-    pub(super) fn title(&mut self, title: &str, note: &str) {
+    pub(crate) fn title(&mut self, title: &str, note: &str) {
         let gap = WIDTH.saturating_sub(title.chars().count() + note.chars().count()).max(2);
         let (title, note) = (self.styled(Style::Bold, title), self.styled(Style::Dim, note));
         self.line(&format!("\n{title}{}{note}", " ".repeat(gap)));
     }
 
     /// Writes a line.
-    pub(super) fn line(&mut self, line: &str) {
+    pub(crate) fn line(&mut self, line: &str) {
         let _ = writeln!(self.text, "{}", line.trim_end());
     }
 
     /// Writes a dimmed line.
-    pub(super) fn dim_line(&mut self, line: &str) {
+    pub(crate) fn dim_line(&mut self, line: &str) {
         let line = self.styled(Style::Dim, line);
         self.line(&line);
     }
 
     /// The text with the escape sequences of the style.
-    pub(super) fn styled(&self, style: Style, text: &str) -> String {
+    pub(crate) fn styled(&self, style: Style, text: &str) -> String {
         let code = match style {
             Style::Plain => return text.to_owned(),
             Style::Bold => 1,
@@ -83,7 +83,7 @@ impl StyledText {
 }
 
 /// At most `width` characters. If text was removed, `…` is the last one.
-pub(super) fn truncate(text: &str, width: usize) -> String {
+pub(crate) fn truncate(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return text.to_owned();
     }
@@ -91,14 +91,14 @@ pub(super) fn truncate(text: &str, width: usize) -> String {
 }
 
 /// `1,234,567`.
-pub(super) fn thousands(number: u64) -> String {
+pub(crate) fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let separator = |n: usize| if n > 0 && (digits.len() - n).is_multiple_of(3) { "," } else { "" };
     digits.chars().enumerate().map(|(n, digit)| format!("{}{digit}", separator(n))).collect()
 }
 
 /// Milliseconds with one decimal.
-pub(super) fn milliseconds(duration: std::time::Duration) -> String {
+pub(crate) fn milliseconds(duration: std::time::Duration) -> String {
     format!("{:.1} ms", duration.as_secs_f64() * 1000.0)
 }
 

@@ -2,11 +2,11 @@
 //! not repeat its errors.
 
 /// Names and values.
-pub(super) type Headers = Vec<(String, String)>;
+pub(crate) type Headers = Vec<(String, String)>;
 
 /// Trace, span and sampled flag, from whichever header holds them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Context {
+pub(crate) struct Context {
     /// 32 lower-case hex digits; a 64-bit B3 id is padded on the left.
     pub trace_id: String,
     /// 16 lower-case hex digits.
@@ -16,7 +16,7 @@ pub(super) struct Context {
 }
 
 /// What is logged of a request.
-pub(super) const TRACE_HEADERS: &[&str] = &[
+pub(crate) const TRACE_HEADERS: &[&str] = &[
     "traceparent",
     "tracestate",
     "b3",
@@ -31,7 +31,7 @@ pub(super) const TRACE_HEADERS: &[&str] = &[
 
 impl Context {
     /// From the first header that can be read: `traceparent`, `b3`, `x-b3-…`.
-    pub(super) fn of(headers: &[(String, String)]) -> Option<Self> {
+    pub(crate) fn of(headers: &[(String, String)]) -> Option<Self> {
         let value = |name: &str| headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
         let traceparent = value("traceparent").and_then(|value| {
             let mut parts = value.split('-').skip(1);

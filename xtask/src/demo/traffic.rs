@@ -2,13 +2,13 @@
 
 use anyhow::{Context, Result};
 use sidespan_harness::client::{Client, fire};
-use sidespan_harness::mesh::{Action, Mesh, PLAN, Plan};
+use sidespan_harness::mesh::{Action, PLAN, Plan};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// The results as the clients saw them.
 #[derive(Debug, Default)]
-pub(super) struct Traffic {
+pub(crate) struct Traffic {
     /// Answers with a status below 500.
     pub succeeded: usize,
     /// Answers with 500 or above.
@@ -42,13 +42,13 @@ pub(super) fn plan(n: usize) -> Plan {
     }
 }
 
-/// Sends `total` requests at `rate` a second, one of them with the headers of the B3 client. Calls `progress` with the number of answers.
-pub(super) async fn send(mesh: &Mesh, total: usize, rate: f64, progress: impl Fn(usize)) -> Traffic {
-    let (client, begin, answered) = (mesh.client(), tokio::time::Instant::now(), AtomicUsize::new(0));
-    let (client, answered, progress) = (&client, &answered, &progress);
+/// Sends `total` requests for `host` at `rate` a second, one of them with the headers of the B3 client. Calls `progress` with the number of answers.
+pub(super) async fn send(client: &Client, host: &str, total: usize, rate: f64, progress: impl Fn(usize)) -> Traffic {
+    let (begin, answered) = (tokio::time::Instant::now(), AtomicUsize::new(0));
+    let (answered, progress) = (&answered, &progress);
     let exchange = |n: usize| async move {
         tokio::time::sleep_until(begin + Duration::from_secs_f64(n as f64 / rate)).await;
-        let outcome = request(client, mesh.host(), n, n == total / 2).await;
+        let outcome = request(client, host, n, n == total / 2).await;
         progress(answered.fetch_add(1, Ordering::Relaxed) + 1);
         outcome
     };

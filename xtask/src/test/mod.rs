@@ -6,7 +6,7 @@ mod run;
 
 use crate::build::{build, cargo};
 use crate::steps::Steps;
-use crate::{collector, envoy};
+use crate::{collector, envoy, istio};
 use anyhow::{Result, bail};
 use programs::Program;
 use run::Tally;
@@ -19,6 +19,7 @@ use std::process::Command;
 #[command(after_help = "Examples:
   cargo xtask test                                  everything
   cargo xtask test --no-envoy --filter tracestate   the tests whose name contains `tracestate`, without a real Envoy
+  cargo xtask test --istio --filter images::         those about images and registries under a real Istio
   cargo xtask test -- --nocapture                   show what the tests print")]
 pub(crate) struct Arguments {
     /// Run only the tests whose name contains this
@@ -30,6 +31,9 @@ pub(crate) struct Arguments {
     /// Leave out the tests with a real OpenTelemetry Collector, which need Go
     #[arg(long)]
     no_collector: bool,
+    /// Also run the tests under a real Istio control plane, which need Go
+    #[arg(long, conflicts_with = "no_envoy")]
+    istio: bool,
     /// Envoy to test with, such as 1.36.4 (see `cargo xtask envoy --help`)
     #[arg(long = "envoy", value_name = "V", conflicts_with = "no_envoy")]
     envoy_version: Option<String>,
@@ -41,7 +45,10 @@ pub(crate) struct Arguments {
 /// Provides what the tests need, runs every kind of test even if one fails, and prints a summary.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let with_collector = !arguments.no_envoy && !arguments.no_collector;
-    let mut steps = Steps::new(if arguments.no_envoy { 3 } else { 6 + usize::from(with_collector) });
+    let mut steps = Steps::new(match arguments.no_envoy {
+        true => 3,
+        false => 6 + usize::from(with_collector) + 2 * usize::from(arguments.istio),
+    });
     let mut session = Session::new(arguments);
     if !arguments.no_envoy {
         session.module = Some(steps.step("build the module", build)?);
@@ -50,12 +57,19 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if with_collector {
         session.collector = Some(steps.step("provide an OpenTelemetry Collector", collector::provide)?);
     }
+    if arguments.istio {
+        steps.step("provide Kubernetes' API server, Istio and a registry", istio::provide)?;
+    }
     let programs = steps.step("compile the tests", programs::compile)?;
+    let (istio, programs): (Vec<_>, Vec<_>) = programs.into_iter().partition(Program::needs_istio);
     let (envoy, native): (Vec<_>, Vec<_>) = programs.into_iter().partition(Program::needs_envoy);
     steps.step("unit, property, in-process host and simulation tests", || session.run_all(&native))?;
     steps.step("examples in the documentation", || session.run_documentation())?;
     if !arguments.no_envoy {
         steps.step("real Envoy", || session.run_all(&envoy))?;
+    }
+    if arguments.istio {
+        steps.step("real Istio", || session.run_all(&istio))?;
     }
     session.conclude(&steps)
 }

@@ -69,6 +69,11 @@ impl Program {
         self.integration && self.name.starts_with("envoy")
     }
 
+    /// Whether it needs a real Istio; its name says so: `tests/istio/main.rs`, `xtask/tests/istio_command.rs`.
+    pub(super) fn needs_istio(&self) -> bool {
+        self.integration && self.name.starts_with("istio")
+    }
+
     /// Whether it is a benchmark. Criterion's main function accepts a filter, but no other options of test programs.
     pub(super) fn is_benchmark(&self) -> bool {
         self.benchmark
@@ -97,9 +102,10 @@ mod tests {
     }
 
     #[test]
-    fn only_test_programs_count_and_integration_tests_named_envoy_need_one() {
+    fn only_test_programs_count_and_names_of_integration_tests_say_what_they_need() {
         let table = [
             (message("compiler-artifact", true, "test", "/w/tests/envoy_faults.rs", "/t/a"), Some(true), "integration"),
+            (message("compiler-artifact", true, "test", "/w/tests/istio_more.rs", "/t/a"), Some(false), "under Istio"),
             (message("compiler-artifact", true, "test", "/w/tests/host.rs", "/t/a"), Some(false), "another name"),
             (message("compiler-artifact", true, "lib", "/w/src/envoy.rs", "/t/a"), Some(false), "unit tests"),
             (
@@ -117,6 +123,7 @@ mod tests {
             assert_eq!(program.as_ref().map(Program::needs_envoy), expected, "{why}");
             if let Some(program) = program {
                 assert!(!program.label.starts_with('/') && program.folder == Path::new("/w/cli"), "{program:?}");
+                assert_eq!(program.needs_istio(), why == "under Istio", "{program:?}");
                 assert_eq!(program.is_benchmark(), why == "a benchmark", "{program:?}");
             }
         }
