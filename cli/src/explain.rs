@@ -235,7 +235,7 @@ mod tests {
             (5, "unknown field `pth`"),
             (6, "config: smpling: unknown field `smpling` (did you mean `sampling`?)"),
             (7, "unknown flag `ZZ`"),
-            (8, "is no duration"),
+            (8, "is not a duration"),
         ];
         assert_eq!(answers.len(), expected.len() + 2);
         for ((line, error), (expected_line, part)) in errors.iter().zip(expected) {
