@@ -164,10 +164,10 @@ pub(super) fn write_verdict(out: &mut StyledText, problems: &[String], guarantee
     if problems.is_empty() {
         let what = match guaranteed {
             true => {
-                "every failing request has its whole path, the span metrics balance, every span decodes, no Envoy trapped"
+                "every failing request has its whole path, the metrics balance, every span decodes, no Envoy trapped"
             }
             false => {
-                "the span metrics balance, every span decodes, no Envoy trapped (this configuration does not guarantee whole paths)"
+                "the metrics balance, every span decodes, no Envoy trapped (this configuration does not guarantee whole paths)"
             }
         };
         let good = out.styled(Style::Green, "checked");
