@@ -15,6 +15,7 @@
 //! | `entropy`, `logging` | random bytes; log lines |
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
+#![warn(unreachable_pub)]
 #![warn(rustdoc::broken_intra_doc_links, rustdoc::private_intra_doc_links, rustdoc::bare_urls)]
 
 pub mod abi;
