@@ -32,9 +32,13 @@ mod world;
 
 mod selftest;
 
+mod cap;
 mod cost;
 mod faults;
 mod lifecycle;
+mod passed_on;
+mod replies;
+mod reserved_names;
 mod traffic;
 mod whole_path;
 

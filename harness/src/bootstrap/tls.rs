@@ -2,7 +2,7 @@
 
 use super::typed;
 use anyhow::{Context as _, Result};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType};
 use serde_json::{Value, json};
 
 /// A certificate authority.
@@ -29,6 +29,8 @@ impl Authority {
     pub fn new() -> Result<Self> {
         let key = KeyPair::generate().context("a key")?;
         let mut params = CertificateParams::new(Vec::new())?;
+        params.distinguished_name.push(DnType::CommonName, "authority");
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let certificate = params.self_signed(&key)?.pem();
         Ok(Self { certificate, issuer: Issuer::new(params, key) })
@@ -41,6 +43,8 @@ impl Authority {
     pub fn issue(&self, uri: &str) -> Result<Identity> {
         let key = KeyPair::generate().context("a key")?;
         let mut params = CertificateParams::new(Vec::new())?;
+        // Another name than the authority's, or it is taken for one that signed itself.
+        params.distinguished_name.push(DnType::CommonName, "workload");
         params.subject_alt_names = vec![SanType::URI(uri.try_into().context("a URI")?)];
         let certificate = params.signed_by(&key, &self.issuer)?.pem();
         Ok(Identity { certificate, key: key.serialize_pem(), authority: self.certificate.clone() })
