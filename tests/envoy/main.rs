@@ -17,6 +17,7 @@ mod cancelled;
 mod cap;
 mod collector;
 mod contexts;
+mod conventions;
 mod dialects;
 mod export;
 mod fate;
