@@ -191,7 +191,10 @@ async fn a_percentage_of_zero_switches_the_stratum_off() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_a_client_that_leaves_is_an_error_that_goes_before() -> Result<()> {
     let errors = json!({"sampling": {"errors": {"clientDisconnect": true}}});
-    prove(End::Leave, errors, ["error"; 6]).await
+    for end in [End::Leave, End::LeaveHttp2, End::Timeout, End::GatewayTimeout] {
+        prove(end, errors.clone(), ["error"; 6]).await?;
+    }
+    Ok(())
 }
 
 /// The stratum has a percentage and a cap of its own: the same traces at each hop, each with the threshold of its stratum.
