@@ -8,12 +8,14 @@ mod filter;
 mod listener;
 mod node;
 mod route;
+mod tls;
 
 pub use self::cluster::Cluster;
 pub use self::filter::{Filter, Wasm, fault_abort, lua, rbac_deny};
 pub use self::listener::{Direction, Listener, Tracer};
 pub use self::node::Node;
 pub use self::route::{Route, VirtualHost};
+pub use self::tls::{Authority, Identity};
 
 use crate::support::merge;
 use serde_json::{Value, json};

@@ -21,6 +21,7 @@ pub use self::service::Service;
 use self::app::App;
 use crate::client::Client;
 use crate::envoy::Envoy;
+use crate::upstream::Recorded;
 use anyhow::{Context as _, Result, ensure};
 use std::collections::BTreeMap;
 
@@ -75,13 +76,22 @@ impl Mesh {
         gateway.chain(self.sidecars.iter().map(|(name, (envoy, _))| (name.as_str(), envoy)))
     }
 
-    /// What an application has lived through so far, in the order in which it answered.
+    /// What an application has lived through so far, in the order in which it answered (or made up its mind to hang).
     ///
     /// # Errors
     /// If there is no such service.
     pub fn exchanges(&self, service: &str) -> Result<Vec<Exchange>> {
         let (_, app) = self.sidecars.get(service).with_context(|| format!("no service {service}"))?;
         Ok(app.exchanges())
+    }
+
+    /// The requests that have come to an application so far, answered or not.
+    ///
+    /// # Errors
+    /// If there is no such service.
+    pub fn arrivals(&self, service: &str) -> Result<Vec<Recorded>> {
+        let (_, app) = self.sidecars.get(service).with_context(|| format!("no service {service}"))?;
+        Ok(app.arrivals())
     }
 
     /// Lets all applications forget what they have lived through.
