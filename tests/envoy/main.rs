@@ -13,13 +13,17 @@
 )]
 
 mod absent;
+mod cancelled;
 mod cap;
 mod collector;
 mod contexts;
+mod conventions;
 mod dialects;
 mod export;
 mod fate;
 mod feedback;
+mod foreign_signals;
+mod gateways;
 mod headers;
 mod hostile;
 mod identity;
@@ -36,8 +40,11 @@ mod shape;
 mod smoke;
 mod spans;
 mod stage;
+mod storm;
 mod w3c_suite;
 mod whole_path;
+mod whole_path_siblings;
+mod whole_path_streams;
 mod whole_path_variants;
 
 /// As `sidespan check` reads it.

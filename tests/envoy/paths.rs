@@ -163,6 +163,8 @@ async fn exported(envoys: &[(&str, &Envoy, u64)], receiver: &Receiver) -> Result
         for (name, envoy, requests) in envoys {
             let stats = envoy.stats().await?;
             let value = |metric: &str| stat(&stats, metric);
+            let refused = || envoy.log().lines().filter(|line| line.contains("[error]")).collect::<Vec<_>>().join("\n");
+            assert_eq!(value("config_errors"), 0, "{name} has refused its configuration:\n{}", refused());
             let seen = value("requests_inbound") + value("requests_outbound") + value("requests_gateway");
             ensure!(seen >= *requests, "{name} has counted {seen} of {requests} requests");
             let (created, sent) = (value("spans_created"), value("spans_exported") + value("capped"));

@@ -120,14 +120,22 @@ impl Stream {
     /// # Panics
     /// If the filter does anything but let it pass.
     pub fn response(&self, headers: impl Into<HeaderMap>) {
-        let headers = headers.into();
+        self.response_headers(headers.into(), false);
+    }
+
+    /// The same for a response that ends with its headers.
+    pub fn whole_response(&self, headers: impl Into<HeaderMap>) {
+        self.response_headers(headers.into(), true);
+    }
+
+    fn response_headers(&self, headers: HeaderMap, end_of_stream: bool) {
         let count = headers.len();
         self.with(|stream| {
             stream.response = Some(headers);
             stream.phase = Phase::ResponseHeaders;
         });
         let action =
-            enter(self.id, "on_response_headers", || symbols::proxy_on_response_headers(self.id, count, false));
+            enter(self.id, "on_response_headers", || symbols::proxy_on_response_headers(self.id, count, end_of_stream));
         assert_eq!(action, CONTINUE, "a tracing filter never holds a response");
         self.with(|stream| stream.phase = Phase::Elsewhere);
     }

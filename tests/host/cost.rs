@@ -102,6 +102,27 @@ fn a_request_costs_exactly_these_host_calls() {
     }
 }
 
+/// What may still come after the headers is looked for at the end only where something has gone wrong.
+#[test]
+fn a_success_costs_the_same_with_a_body_and_without() {
+    use Direction::{Inbound, Outbound};
+    for (direction, expected) in [(Inbound, INBOUND), (Outbound, OUTBOUND)] {
+        for with_body in [true, false] {
+            let mut world = World::new(ERRORS_ONLY);
+            for _ in 0..2 {
+                world.forget_calls();
+                let stream = world.request(direction, traced("00"));
+                match with_body {
+                    true => stream.response(&[(":status", "200")]),
+                    false => stream.whole_response(&[(":status", "200"), ("content-length", "0")]),
+                }
+                stream.finish(EndFacts::default());
+            }
+            expect(&format!("{direction:?}, body: {with_body}"), &world.calls(), 6, &[START, expected, END]);
+        }
+    }
+}
+
 #[test]
 fn without_cel_each_attribute_is_a_host_call_of_its_own() {
     use Direction::{Inbound, Outbound};

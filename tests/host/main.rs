@@ -37,9 +37,13 @@ mod selftest;
 mod batch_read;
 mod pairs;
 
+mod cap;
 mod cost;
 mod faults;
 mod lifecycle;
+mod passed_on;
+mod replies;
+mod reserved_names;
 mod traffic;
 mod whole_path;
 

@@ -1,5 +1,6 @@
 //! Where Envoy sends requests.
 
+use super::Identity;
 use super::json::{socket_address, typed};
 use crate::support::merge;
 use serde_json::{Value, json};
@@ -24,6 +25,17 @@ impl Cluster {
     /// A cluster without endpoints: every request fails with "no healthy upstream" (flag `UH`).
     pub fn without_endpoints(name: &str) -> Self {
         Self { name: name.to_owned(), ports: Vec::new(), http2: false, patch: json!({}) }
+    }
+
+    /// Name, by which routes know it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// TLS to its endpoints, with a certificate of the caller.
+    #[must_use]
+    pub fn tls(self, identity: &Identity) -> Self {
+        self.with(json!({"transport_socket": identity.upstream()}))
     }
 
     /// Another endpoint.

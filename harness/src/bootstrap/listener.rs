@@ -1,7 +1,7 @@
 //! A listener with an HTTP connection manager.
 
 use super::json::{socket_address, typed};
-use super::{Filter, Route, VirtualHost};
+use super::{Filter, Identity, Route, VirtualHost};
 use crate::support::merge;
 use serde_json::{Value, json};
 
@@ -13,6 +13,7 @@ pub struct Listener {
     hosts: Vec<VirtualHost>,
     filters: Vec<Filter>,
     manager: Value,
+    transport: Option<Value>,
     patch: Value,
 }
 
@@ -57,6 +58,7 @@ impl Listener {
             hosts: Vec::new(),
             filters: Vec::new(),
             manager: json!({}),
+            transport: None,
             patch: json!({}),
         }
     }
@@ -116,6 +118,13 @@ impl Listener {
         self.manager(json!({"access_log": [entry]}))
     }
 
+    /// TLS with a certificate of the callee; the caller may show one of the same authority.
+    #[must_use]
+    pub fn tls(mut self, identity: &Identity) -> Self {
+        self.transport = Some(identity.downstream());
+        self
+    }
+
     /// Turns a native tracer on, at a percentage of requests.
     #[must_use]
     pub fn tracer(self, tracer: &Tracer, percentage: f64) -> Self {
@@ -147,11 +156,15 @@ impl Listener {
 
     /// The listener as Envoy reads it.
     pub fn to_json(&self) -> Value {
+        let mut chain = json!({"filters": [typed("hcm", MANAGER, self.manager_json())]});
+        if let Some(transport) = &self.transport {
+            merge(&mut chain, json!({"transport_socket": transport}));
+        }
         let mut listener = json!({
             "name": self.name,
             "traffic_direction": self.direction.word(),
             "address": socket_address(0),
-            "filter_chains": [{"filters": [typed("hcm", MANAGER, self.manager_json())]}],
+            "filter_chains": [chain],
         });
         merge(&mut listener, self.patch.clone());
         listener

@@ -9,12 +9,14 @@ mod json;
 mod listener;
 mod node;
 mod route;
+mod tls;
 
 pub use self::cluster::Cluster;
 pub use self::filter::{Filter, Wasm, fault_abort, lua, rbac_deny};
 pub use self::listener::{Direction, Listener, Tracer};
 pub use self::node::Node;
 pub use self::route::{Route, VirtualHost};
+pub use self::tls::{Authority, Identity};
 
 use self::json::socket_address;
 use crate::support::merge;

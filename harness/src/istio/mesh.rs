@@ -108,6 +108,7 @@ impl IstioMeshBuilder {
             calls.push((format!("{}:{SERVICE_PORT}", callee.full_name()), path.clone()));
         }
         Ok(Behaviour {
+            parallel: false,
             name: service.name.clone(),
             forwarding: service.forwarding,
             masks: service.masks,

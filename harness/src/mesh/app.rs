@@ -7,8 +7,10 @@ use crate::support::lock;
 use crate::upstream::{self, Recorded, header_list, respond, whole};
 use anyhow::Result;
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use http::Request;
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -24,6 +26,10 @@ pub enum Forwarding {
     B3,
     /// Nothing: every call starts a new trace.
     Nothing,
+    /// As [`Forwarding::W3c`], but the parent is a span of the application's own, as where an OpenTelemetry SDK runs in it.
+    OwnSpan,
+    /// As [`Forwarding::All`], but for `tracestate`.
+    WithoutState,
 }
 
 /// What an application does.
@@ -33,8 +39,10 @@ pub(crate) struct Behaviour {
     pub(crate) forwarding: Forwarding,
     pub(crate) masks: bool,
     pub(crate) work: Duration,
-    /// Hosts to call and the path there, one after the other.
+    /// Hosts to call and the path there (empty: that of the request), one after the other.
     pub(crate) calls: Vec<(String, String)>,
+    /// The calls are made at the same time instead.
+    pub(crate) parallel: bool,
 }
 
 /// One request as the application lived it.
@@ -76,6 +84,8 @@ struct Shared {
     /// Known only once the sidecar runs, and that starts after the application.
     outbound: OnceLock<Client>,
     exchanges: Mutex<Vec<Exchange>>,
+    /// Requests that have come, answered or not.
+    arrivals: Mutex<Vec<Recorded>>,
     /// Requests whose first attempt has failed as planned.
     failed_once: Mutex<BTreeSet<String>>,
 }
@@ -100,12 +110,17 @@ const OTHERS: &[&str] = &[
 
 impl App {
     pub(crate) async fn start(behaviour: Behaviour) -> Result<Self> {
-        let (outbound, exchanges, failed_once) = (OnceLock::new(), Mutex::default(), Mutex::default());
-        let shared = Arc::new(Shared { behaviour, outbound, exchanges, failed_once });
+        let shared = Arc::new(Shared {
+            behaviour,
+            outbound: OnceLock::new(),
+            exchanges: Mutex::default(),
+            arrivals: Mutex::default(),
+            failed_once: Mutex::default(),
+        });
         let handler = shared.clone();
         let server = Server::start(move |request| {
             let shared = handler.clone();
-            async move { shared.serve(&whole(request).await?).await }
+            async move { shared.serve(whole(request).await?).await }
         })
         .await?;
         Ok(Self { server, shared })
@@ -124,7 +139,12 @@ impl App {
         lock(&self.shared.exchanges).clone()
     }
 
+    pub(crate) fn arrivals(&self) -> Vec<Recorded> {
+        lock(&self.shared.arrivals).clone()
+    }
+
     pub(crate) fn clear(&self) {
+        lock(&self.shared.arrivals).clear();
         lock(&self.shared.exchanges).clear();
     }
 }
@@ -132,35 +152,55 @@ impl App {
 // === impl Shared ===
 
 impl Shared {
-    async fn serve(&self, request: &Request<Bytes>) -> Answer {
-        let plan = text(request, PLAN).and_then(|plan| plan.parse::<Plan>().ok()).unwrap_or_default();
-        let grpc = text(request, "content-type").is_some_and(|kind| kind.starts_with("application/grpc"));
+    async fn serve(self: Arc<Self>, request: Request<Bytes>) -> Answer {
+        let plan = text(&request, PLAN).and_then(|plan| plan.parse::<Plan>().ok()).unwrap_or_default();
+        let grpc = text(&request, "content-type").is_some_and(|kind| kind.starts_with("application/grpc"));
         let mut exchange = Exchange {
             application: self.behaviour.name.clone(),
-            received: Recorded::from_request(request),
+            received: Recorded::from_request(&request),
             calls: Vec::new(),
         };
+        lock(&self.arrivals).push(exchange.received.clone());
         tokio::time::sleep(self.behaviour.work).await;
         let mut masks = self.behaviour.masks;
         let mut end = None;
-        for action in plan.actions(&self.behaviour.name) {
+        let at_this_path = format!("{}{}", self.behaviour.name, request.uri().path());
+        for action in plan.actions(&self.behaviour.name).chain(plan.actions(&at_this_path)) {
             match action {
                 Action::Delay(delay) => tokio::time::sleep(delay).await,
                 Action::Mask => masks = true,
-                Action::Once(_) if !self.is_first_attempt(request) => {}
+                Action::Once(_) if !self.is_first_attempt(&request) => {}
                 other => end = Some(other),
             }
         }
         let answer = match end {
-            Some(action) => fail(action, grpc).await,
-            None => {
-                exchange.calls = self.call_all(request, grpc).await;
+            Some(Action::Early) => return self.stream_early(exchange, request, grpc),
+            Some(action) if action != Action::Hang => fail(action, grpc).await,
+            hang => {
+                exchange.calls = self.call_all(&request, grpc).await;
+                if hang.is_some() {
+                    lock(&self.exchanges).push(exchange);
+                    return upstream::never().await;
+                }
                 let failed = exchange.calls.iter().find(|call| call.failed()).filter(|_| !masks);
                 self.succeed_or_pass_on(failed, grpc).await
             }
         };
         lock(&self.exchanges).push(exchange);
-        self.with_planned_headers(answer, request)
+        self.with_planned_headers(answer, &request)
+    }
+
+    /// The head and a part of the body leave before anybody is called.
+    fn stream_early(self: Arc<Self>, mut exchange: Exchange, request: Request<Bytes>, grpc: bool) -> Answer {
+        let body = upstream::streamed(move |mut sender| async move {
+            let _ = sender.send_data(Bytes::from_static(b"a part\n")).await;
+            // Lets the head and the part arrive before the calls can fail.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            exchange.calls = self.call_all(&request, grpc).await;
+            lock(&self.exchanges).push(exchange);
+            let _ = sender.send_data(Bytes::from_static(b"the rest\n")).await;
+        });
+        respond(200, body)
     }
 
     fn is_first_attempt(&self, request: &Request<Bytes>) -> bool {
@@ -176,11 +216,15 @@ impl Shared {
 
     async fn call_all(&self, request: &Request<Bytes>, grpc: bool) -> Vec<Call> {
         let headers = self.behaviour.forwarding.forwarded(request);
-        let mut calls = Vec::new();
-        for (host, path) in &self.behaviour.calls {
-            calls.push(self.call(host, path, headers.clone(), grpc).await);
-        }
-        calls
+        let own = request.uri().path();
+        let call = |(host, path): &(String, String)| {
+            let (host, path) = (host.clone(), if path.is_empty() { own.to_owned() } else { path.clone() });
+            let headers = headers.clone();
+            async move { self.call(&host, &path, headers, grpc).await }
+        };
+        let at_once = if self.behaviour.parallel { self.behaviour.calls.len() } else { 1 };
+        let calls = futures_util::stream::iter(&self.behaviour.calls).map(call);
+        calls.buffered(at_once.max(1)).collect().await
     }
 
     async fn call(&self, host: &str, path: &str, sent: Vec<(String, String)>, grpc: bool) -> Call {
@@ -225,12 +269,24 @@ async fn fail(action: Action, grpc: bool) -> Answer {
         Action::Reset => upstream::reset().await,
         Action::Cut => upstream::break_mid_body(Abort::Reset).await,
         // These are no ends.
-        Action::Mask | Action::Delay(_) => respond(200, full("")),
+        Action::Mask | Action::Delay(_) | Action::Hang | Action::Early => respond(200, full("")),
     }
 }
 
 fn text<'a>(request: &'a Request<Bytes>, name: &str) -> Option<&'a str> {
     request.headers().get(name)?.to_str().ok()
+}
+
+/// The same `traceparent` with a span id that nobody else has. (The spans of an application are not exported.)
+fn child_of(traceparent: &str) -> String {
+    static LAST: AtomicU64 = AtomicU64::new(0x5d_0000_0000_0000);
+    let fields: Vec<&str> = traceparent.split('-').collect();
+    match fields.as_slice() {
+        [version, trace, _, flags] => {
+            format!("{version}-{trace}-{:016x}-{flags}", LAST.fetch_add(1, Ordering::Relaxed))
+        }
+        _ => traceparent.to_owned(),
+    }
 }
 
 // === impl Forwarding, Call ===
@@ -239,14 +295,24 @@ impl Forwarding {
     /// Plans are forwarded whatever the application does with trace headers.
     fn forwarded(self, request: &Request<Bytes>) -> Vec<(String, String)> {
         let lists: &[&[&str]] = match self {
-            Self::All => &[W3C, B3, OTHERS],
-            Self::W3c => &[W3C],
+            Self::All | Self::WithoutState => &[W3C, B3, OTHERS],
+            Self::W3c | Self::OwnSpan => &[W3C],
             Self::B3 => &[B3],
             Self::Nothing => &[],
         };
-        let wanted = |name: &str| [PLAN, ANSWER].contains(&name) || lists.iter().any(|list| list.contains(&name));
+        let dropped = |name: &str| self == Self::WithoutState && name == "tracestate";
+        let wanted = |name: &str| {
+            [PLAN, ANSWER].contains(&name) || lists.iter().any(|list| list.contains(&name)) && !dropped(name)
+        };
         let copied = request.headers().iter().filter(|(name, _)| wanted(name.as_str()));
-        copied.filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned()))).collect()
+        let own_span = |name: &str, value: &str| match (self, name) {
+            (Self::OwnSpan, "traceparent") => child_of(value),
+            _ => value.to_owned(),
+        };
+        let text = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
+            Some((name.to_string(), own_span(name.as_str(), value.to_str().ok()?)))
+        };
+        copied.filter_map(text).collect()
     }
 }
 

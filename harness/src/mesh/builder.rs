@@ -102,7 +102,9 @@ impl MeshBuilder {
         let mut sidecars = BTreeMap::<String, (Envoy, App)>::new();
         while sidecars.len() < self.services.len() {
             let ready = |service: &&Service| {
-                !sidecars.contains_key(&service.name) && service.calls.iter().all(|(to, _)| sidecars.contains_key(to))
+                let external = |to: &String| service.externals.iter().any(|(host, _)| host == to);
+                !sidecars.contains_key(&service.name)
+                    && service.calls.iter().all(|(to, _)| sidecars.contains_key(to) || external(to))
             };
             let Some(service) = self.services.iter().find(ready) else {
                 bail!("started {:?}; the others call unknown services or each other", sidecars.keys());
@@ -128,15 +130,23 @@ impl MeshBuilder {
         let mut calls = Vec::new();
         let mut outbound = self.listener(&service.name, Listener::new("outbound", Direction::Outbound));
         let mut clusters = Vec::new();
+        let is_external = |to: &str| service.externals.iter().any(|(host, _)| host == to);
         for (to, path) in &service.calls {
-            let callee = self.find(to)?;
-            calls.push((format!("{}.{}", callee.name, callee.namespace), path.clone()));
+            let host = match is_external(to) {
+                true => to.clone(),
+                false => self.find(to).map(|callee| format!("{}.{}", callee.name, callee.namespace))?,
+            };
+            calls.push((host, path.clone()));
         }
         // Several calls of one service share a host and a cluster.
-        for to in service.calls.iter().map(|(to, _)| to).collect::<BTreeSet<_>>() {
+        for to in service.calls.iter().map(|(to, _)| to).filter(|to| !is_external(to)).collect::<BTreeSet<_>>() {
             let callee = self.find(to)?;
-            outbound = outbound.virtual_host(callee.virtual_host(service.retry.as_ref()));
+            outbound = outbound.virtual_host(callee.virtual_host(service));
             clusters.push(self.hop(&callee.cluster_name(), inbound_port(others, to)?));
+        }
+        for (host, cluster) in &service.externals {
+            outbound = outbound.virtual_host(VirtualHost::new(host, &[host], [service.route(cluster.name())]));
+            clusters.push(cluster.clone());
         }
         let app = App::start(Behaviour {
             name: service.name.clone(),
@@ -144,6 +154,7 @@ impl MeshBuilder {
             masks: service.masks,
             work: service.work,
             calls,
+            parallel: service.parallel,
         })
         .await?;
         let route = Route::cluster("/", "inbound|8080||").named("default");

@@ -1,8 +1,10 @@
 //! What a request asks the applications on its way to do: the header [`PLAN`], which every application forwards.
 //!
 //! ```text
-//! x-plan: database=503; backend=mask; frontend=delay:20
+//! x-plan: database=503; backend=mask; frontend=delay:20; database/slow=delay:50
 //! ```
+//!
+//! A path behind the name restricts an action to requests of that path.
 
 use anyhow::{Context as _, Result, bail};
 use std::str::FromStr;
@@ -45,6 +47,10 @@ pub enum Action {
     Mask,
     /// `delay:20`: waits so many milliseconds first.
     Delay(Duration),
+    /// `hang`: calls the others, then never answers.
+    Hang,
+    /// `early`: answers 200 and a part of the body, calls the others, then ends the body.
+    Early,
 }
 
 // === impl Plan ===
@@ -105,6 +111,8 @@ impl std::fmt::Display for Action {
             Self::Cut => f.write_str("cut"),
             Self::Mask => f.write_str("mask"),
             Self::Delay(delay) => write!(f, "delay:{}", delay.as_millis()),
+            Self::Hang => f.write_str("hang"),
+            Self::Early => f.write_str("early"),
         }
     }
 }
@@ -124,6 +132,8 @@ impl FromStr for Action {
                 "reset" => Self::Reset,
                 "cut" => Self::Cut,
                 "mask" => Self::Mask,
+                "hang" => Self::Hang,
+                "early" => Self::Early,
                 code => Self::Status(code.parse().with_context(|| format!("plan action {text:?}"))?),
             },
         })
@@ -146,12 +156,14 @@ mod tests {
             Action::Cut,
             Action::Mask,
             Action::Delay(Duration::from_millis(20)),
+            Action::Hang,
+            Action::Early,
         ];
         let plan = actions.iter().fold(Plan::new(), |plan, action| plan.with("backend", *action));
         assert_eq!(
             plan.to_string(),
             "backend=503; backend=once:503; backend=grpc:14; backend=trailers-only:14; backend=close; backend=reset; backend=cut; \
-                                      backend=mask; backend=delay:20"
+                                      backend=mask; backend=delay:20; backend=hang; backend=early"
         );
         assert_eq!(plan.to_string().parse::<Plan>().expect("valid"), plan);
         assert_eq!(plan.actions("backend").collect::<Vec<_>>(), actions);

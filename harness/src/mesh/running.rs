@@ -3,6 +3,7 @@
 use super::app::{App, Exchange};
 use crate::client::Client;
 use crate::envoy::Envoy;
+use crate::upstream::Recorded;
 use anyhow::{Context as _, Result, ensure};
 use std::collections::BTreeMap;
 
@@ -59,6 +60,15 @@ impl Mesh {
     pub fn exchanges(&self, service: &str) -> Result<Vec<Exchange>> {
         let (_, app) = self.sidecars.get(service).with_context(|| format!("no service {service}"))?;
         Ok(app.exchanges())
+    }
+
+    /// The requests that have come to an application so far, answered or not.
+    ///
+    /// # Errors
+    /// If there is no such service.
+    pub fn arrivals(&self, service: &str) -> Result<Vec<Recorded>> {
+        let (_, app) = self.sidecars.get(service).with_context(|| format!("no service {service}"))?;
+        Ok(app.arrivals())
     }
 
     /// Removes the recorded exchanges of all applications.

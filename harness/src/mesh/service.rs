@@ -1,7 +1,7 @@
 //! One service of a mesh, as it is described.
 
 use super::app::Forwarding;
-use crate::bootstrap::{Route, VirtualHost};
+use crate::bootstrap::{Cluster, Route, VirtualHost};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -15,6 +15,9 @@ pub struct Service {
     pub(crate) masks: bool,
     pub(crate) work: Duration,
     pub(crate) retry: Option<(String, u32)>,
+    pub(crate) timeout: Option<String>,
+    pub(crate) parallel: bool,
+    pub(crate) externals: Vec<(String, Cluster)>,
     pub(crate) metadata: Value,
 }
 
@@ -31,14 +34,32 @@ impl Service {
             masks: false,
             work: Duration::ZERO,
             retry: None,
+            timeout: None,
+            parallel: false,
+            externals: Vec::new(),
             metadata: json!({}),
         }
     }
 
-    /// Calls another service of the mesh for each request, after the calls already there.
+    /// Calls another service of the mesh for each request, after the calls already there. An empty path is that of the request.
     #[must_use]
     pub fn calls(mut self, service: &str, path: &str) -> Self {
         self.calls.push((service.to_owned(), path.to_owned()));
+        self
+    }
+
+    /// Calls `host`, which is no service of the mesh, by way of a cluster, after the calls already there.
+    #[must_use]
+    pub fn calls_external(mut self, host: &str, path: &str, cluster: Cluster) -> Self {
+        self.calls.push((host.to_owned(), path.to_owned()));
+        self.externals.push((host.to_owned(), cluster));
+        self
+    }
+
+    /// Makes its calls at the same time.
+    #[must_use]
+    pub fn in_parallel(mut self) -> Self {
+        self.parallel = true;
         self
     }
 
@@ -70,6 +91,13 @@ impl Service {
         self
     }
 
+    /// The sidecar gives the application's calls so long, a protobuf duration such as `0.2s`.
+    #[must_use]
+    pub fn times_out_after(mut self, duration: &str) -> Self {
+        self.timeout = Some(duration.to_owned());
+        self
+    }
+
     /// Merges into the metadata of the sidecar's node.
     #[must_use]
     pub fn metadata(mut self, patch: Value) -> Self {
@@ -86,12 +114,22 @@ impl Service {
         format!("outbound|80||{}", self.full_name())
     }
 
-    pub(crate) fn virtual_host(&self, retry: Option<&(String, u32)>) -> VirtualHost {
+    /// How the sidecar of `caller` routes to it.
+    pub(crate) fn virtual_host(&self, caller: &Self) -> VirtualHost {
         let (short, full) = (format!("{}.{}", self.name, self.namespace), self.full_name());
-        let mut route = Route::cluster("/", &self.cluster_name()).named("default");
-        if let Some((retry_on, retries)) = retry {
+        let route = caller.route(&self.cluster_name());
+        VirtualHost::new(&format!("{full}:80"), &[&self.name, &short, &full], [route])
+    }
+
+    /// A route of its own sidecar.
+    pub(crate) fn route(&self, cluster: &str) -> Route {
+        let mut route = Route::cluster("/", cluster).named("default");
+        if let Some((retry_on, retries)) = &self.retry {
             route = route.retry(retry_on, *retries);
         }
-        VirtualHost::new(&format!("{full}:80"), &[&self.name, &short, &full], [route])
+        match &self.timeout {
+            Some(timeout) => route.timeout(timeout),
+            None => route,
+        }
     }
 }

@@ -177,7 +177,7 @@ pub(crate) fn respond(code: u16, body: Body) -> Answer {
 }
 
 /// A body written by a task of its own.
-fn streamed<F, R>(write: F) -> Body
+pub(crate) fn streamed<F, R>(write: F) -> Body
 where
     F: FnOnce(Sender<Bytes, BoxError>) -> R + Send + 'static,
     R: Future<Output = ()> + Send + 'static,

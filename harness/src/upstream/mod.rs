@@ -2,11 +2,11 @@
 
 mod behaviour;
 
-pub(crate) use self::behaviour::respond;
 pub use self::behaviour::{
     break_mid_body, chunked, close, delayed, echo_headers, grpc, grpc_stream, grpc_trailers_only, header, never, reset,
     status, websocket_echo,
 };
+pub(crate) use self::behaviour::{respond, streamed};
 pub use crate::server::{Abort, Answer, Body, BoxError, empty, full};
 pub use http::{Request, Response};
 
