@@ -393,7 +393,7 @@ fn counter(failure: Failure) -> Counter {
         Failure::Throttled => Counter::CallsThrottled,
         Failure::Unavailable => Counter::CallsUnavailable,
         Failure::TooLarge => Counter::CallsTooLarge,
-        Failure::Refusal => Counter::CallsRejected,
+        Failure::Protocol | Failure::Refusal => Counter::CallsRejected,
         Failure::Dispatch => Counter::CallsNotDispatched,
     }
 }
