@@ -3,7 +3,7 @@
 
 use super::telemetry::USER_AGENT;
 use super::*;
-use crate::config::{Batch, Bytes, Duration, Otlp, Protocol, Queue, Retry, Zipkin};
+use crate::config::{Batch, Bytes, Duration, Otlp, Protocol, Queue, Retry, SemanticConventions, Zipkin};
 use crate::http::headers::Header;
 use crate::id::SpanId;
 use crate::otlp::tests::plain_span;
@@ -72,7 +72,9 @@ fn small_batches(max_spans: u32) -> config::Exporter {
 
 impl World {
     fn new(config: &config::Exporter) -> Self {
-        let exporter = Exporter::new(config, &[Attribute::new("service.name", "shop")], 42).expect("a receiver");
+        let exporter =
+            Exporter::new(config, &[Attribute::new("service.name", "shop")], SemanticConventions::Stable, 42)
+                .expect("a receiver");
         let (under_way, taken, log) = (Vec::new(), BTreeMap::new(), Vec::new());
         Self { exporter, now: START, next_span: 0, next_token: 100, under_way, taken, log }
     }
