@@ -110,6 +110,7 @@ fn every_trouble_with_a_collector_has_its_line_in_the_page_for_operators() {
         Failure::Throttled,
         Failure::Unavailable,
         Failure::TooLarge,
+        Failure::Protocol,
         Failure::Refusal,
         Failure::Dispatch,
     ];

@@ -7,7 +7,7 @@ use flate2::write::ZlibEncoder;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message;
 use sidespan_core::config::Direction;
-use sidespan_core::otlp::{Encoder, Encoding, Envelope, SCOPE_VERSION, gzip};
+use sidespan_core::otlp::{Encoder, Encoding, Envelope, SCHEMA_URL, SCOPE_VERSION, gzip};
 use sidespan_core::span::{Attribute, Span};
 use std::hint::black_box;
 use std::io::Write;
@@ -22,7 +22,7 @@ pub fn bench(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("encode");
     for (encoding, name) in ENCODINGS {
         let encoder = Encoder::new(encoding, &resource);
-        let envelope = Envelope::new(encoding, &resource, SCOPE_VERSION);
+        let envelope = Envelope::new(encoding, &resource, SCOPE_VERSION, SCHEMA_URL);
         for (size, label) in [(1, "one span"), (BATCH, "batch of 512")] {
             check(encoding, size, &batch(&encoder, &envelope, &span, size));
             group.throughput(Throughput::Elements(size as u64));
@@ -38,7 +38,7 @@ pub fn bench(criterion: &mut Criterion) {
 /// What the module adds to Envoy's zlib.
 fn compressed(criterion: &mut Criterion, span: &Span, resource: &[Attribute]) {
     let encoder = Encoder::new(Encoding::Protobuf, resource);
-    let plain = batch(&encoder, &Envelope::new(Encoding::Protobuf, resource, SCOPE_VERSION), span, BATCH);
+    let plain = batch(&encoder, &Envelope::new(Encoding::Protobuf, resource, SCOPE_VERSION, SCHEMA_URL), span, BATCH);
     let mut zlib = ZlibEncoder::new(Vec::new(), Compression::fast());
     zlib.write_all(&plain).expect("into memory");
     let zlib = zlib.finish().expect("into memory");

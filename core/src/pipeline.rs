@@ -53,7 +53,9 @@ impl Pipeline {
         let exporter = plan.config().exporter.as_ref();
         let window_ns = exporter.map_or(0, |exporter| exporter.batch.delay.as_nanos()).max(1);
         Self {
-            exporter: exporter.and_then(|exporter| Exporter::new(exporter, &plan.identity().resource, seed)),
+            exporter: exporter.and_then(|exporter| {
+                Exporter::new(exporter, &plan.identity().resource, plan.config().spans.semantic_conventions, seed)
+            }),
             stats: Stats::new(),
             caps: plan.sampler().policies().map(|policy| PolicyCaps::new(policy, window_ns)).collect(),
             window_ns,

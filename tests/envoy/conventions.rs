@@ -14,8 +14,6 @@ const OLD: (&str, &str) = ("1.20.0", include_str!("../conventions/1.20.0.tsv"));
 /// What the conventions have names for.
 const NAMESPACES: [&str; 9] =
     ["http.", "url.", "user_agent.", "error.", "server.", "client.", "network.", "net.", "rpc."];
-/// Of a later release than the old one, and emitted there all the same: nothing before it says why a span is an error.
-const LATER: &str = "error.type";
 
 struct Row {
     name: &'static str,
@@ -35,9 +33,12 @@ fn table((_, text): (&str, &'static str)) -> Vec<Row> {
 
 impl Row {
     fn is(&self, key: &str) -> bool {
-        match self.name.strip_suffix("<key>") {
-            Some(prefix) => key.starts_with(prefix) && key.len() > prefix.len(),
-            None => key == self.name,
+        let of = |prefix: &str| key.strip_prefix(prefix).filter(|rest| !rest.is_empty());
+        match (self.name.strip_suffix("<key>"), self.name.strip_suffix("<key_>")) {
+            (Some(prefix), _) => of(prefix).is_some(),
+            // "with `-` characters replaced by `_`"
+            (None, Some(prefix)) => of(prefix).is_some_and(|rest| !rest.contains('-')),
+            (None, None) => key == self.name,
         }
     }
 }
@@ -58,7 +59,7 @@ fn faults(span: &ReceivedSpan, tables: &[&[Row]]) -> Vec<String> {
     let of_conventions = |key: &&String| NAMESPACES.iter().any(|prefix| key.starts_with(prefix));
     let allowed = |key: &str, value: &Value| {
         let mut rows = tables.iter().flat_map(|table| table.iter()).filter(|row| row.is(key));
-        key == LATER || rows.any(|row| row.type_name == type_of(value) && row.kinds.contains(kind))
+        rows.any(|row| row.type_name == type_of(value) && row.kinds.contains(kind))
     };
     let wrong = span.attributes.keys().filter(of_conventions).filter(|key| !allowed(key, span.attribute(key)));
     wrong.map(|key| format!("{key} ({}) on a {:?} span", type_of(span.attribute(key)), span.kind)).collect()

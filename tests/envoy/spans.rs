@@ -131,8 +131,8 @@ fn rpc(method: &str, code: &str, statuses: [Value; 2], size: u16, patch: Value, 
         "rpc.system.name": "grpc",
         "rpc.method": method,
         "rpc.status_code": code,
-        "rpc.request.metadata.content-type": ["application/grpc"],
-        "rpc.request.metadata.grpc-timeout": ["500m"],
+        "rpc.request.header.content-type": ["application/grpc"],
+        "rpc.request.header.grpc-timeout": ["500m"],
         "network.protocol.version": "2",
         "http.request.body.size": 7,
         "http.response.body.size": size,
@@ -254,7 +254,7 @@ async fn each_protocol_and_each_end_gives_the_whole_span_of_the_stable_conventio
 }
 
 /// Stable names and their predecessors; the last column says of which kind, where that matters.
-const RENAMED: [(&str, &str, &str); 19] = [
+const RENAMED: [(&str, &str, &str); 20] = [
     ("http.request.method", "http.method", ""),
     ("http.response.status_code", "http.status_code", ""),
     ("http.request.body.size", "http.request_content_length", ""),
@@ -269,15 +269,16 @@ const RENAMED: [(&str, &str, &str); 19] = [
     ("client.address", "http.client_ip", ""),
     ("network.peer.address", "net.sock.peer.addr", ""),
     ("network.peer.port", "net.sock.peer.port", ""),
-    ("network.protocol.version", "http.flavor", ""),
+    ("network.protocol.name", "net.protocol.name", ""),
+    ("network.protocol.version", "net.protocol.version", ""),
     ("rpc.system.name", "rpc.system", ""),
-    ("rpc.request.metadata.content-type", "rpc.grpc.request.metadata.content-type", ""),
-    ("rpc.request.metadata.grpc-timeout", "rpc.grpc.request.metadata.grpc-timeout", ""),
+    ("rpc.request.header.content-type", "rpc.grpc.request.metadata.content_type", ""),
+    ("rpc.request.header.grpc-timeout", "rpc.grpc.request.metadata.grpc_timeout", ""),
     ("http.request.header.x-tenant-id", "http.request.header.x_tenant_id", ""),
 ];
 
 /// Stable names without a predecessor.
-const NEW: [&str; 4] = ["url.template", "network.protocol.name", "rpc.method", "rpc.status_code"];
+const NEW: [&str; 4] = ["url.template", "error.type", "rpc.method", "rpc.status_code"];
 
 /// The same span under the old conventions; with `keep` under both. `code` is the number of the gRPC status.
 fn older(mut stable: Value, keep: bool, code: Option<i64>) -> Value {

@@ -17,6 +17,7 @@ mod objects;
 mod parse;
 mod pattern;
 mod report;
+mod reserved;
 #[cfg(feature = "schema")]
 mod schema;
 #[cfg(test)]

@@ -394,7 +394,17 @@ fn each_mistake_is_named_with_its_path_and_a_hint() {
         ),
         (
             r#"{"exporter": {"otlp": {"cluster": "c", "headers": {"Content-Type": "x"}}}}"#,
-            &["exporter.otlp.headers.Content-Type: is written by the exporter itself (leave it out)"],
+            &["exporter.otlp.headers.Content-Type: is reserved: HTTP itself needs it (leave it out)"],
+        ),
+        (
+            r#"{"exporter": {"otlp": {"cluster": "c", "headers": {"Host": "a:1"}}}}"#,
+            &["exporter.otlp.headers.Host: is reserved: HTTP itself needs it (use `authority`)"],
+        ),
+        (
+            r#"{"exporter": {"otlp": {"cluster": "c", "headers": {":path": "/a"}}}}"#,
+            &[
+                r#"exporter.otlp.headers[":path"]: ":path" is not a header name (use `authority` and `path`; leave any other out)"#,
+            ],
         ),
         (
             r#"{"exporter": {"otlp": {"cluster": "c", "headers": {"A": "x", "a": "y"}}}}"#,
@@ -445,6 +455,18 @@ fn each_mistake_is_named_with_its_path_and_a_hint() {
             ],
         ),
         (
+            r#"{"customTags": {"a": {"header": {"name": ":path"}}}}"#,
+            &[
+                r#"customTags.a.header.name: ":path" is not a header name (use `formatter`, which reads it: %REQ(:PATH)%, %REQ(:METHOD)%, %REQ(:AUTHORITY)%)"#,
+            ],
+        ),
+        (
+            r#"{"customTags": {"a": {"responseHeader": {"name": ":status"}}}}"#,
+            &[
+                r#"customTags.a.responseHeader.name: ":status" is not a header name (use `formatter`: %RESPONSE_CODE% is the status)"#,
+            ],
+        ),
+        (
             r#"{"customTags": {"a": {"formatter": {"value": "%PROTOCOL"}}}}"#,
             &[
                 "customTags.a.formatter.value: a `%` without its partner; a percent sign is `%%` (docs/tags.md lists the operators; `property` gives any Envoy attribute)",
@@ -463,7 +485,7 @@ fn each_mistake_is_named_with_its_path_and_a_hint() {
         (
             r#"{"propagation": {"traceIdResponseHeader": "Content-Length"}}"#,
             &[
-                "propagation.traceIdResponseHeader: already has a meaning in responses (choose another, such as x-trace-id)",
+                "propagation.traceIdResponseHeader: is reserved: HTTP itself needs it (choose another name, such as x-trace-id)",
             ],
         ),
         (
@@ -520,7 +542,7 @@ fn each_mistake_is_named_with_its_path_and_a_hint() {
         (
             r#"{"sampling": {"rules": [{"match": {"headers": {":path": "/a"}}, "drop": true}]}}"#,
             &[
-                r#"sampling.rules[0].match.headers[":path"]: ":path" is not a header name (use `path`: the path is no header here)"#,
+                r#"sampling.rules[0].match.headers[":path"]: ":path" is not a header name (use `path`, `host` or `method`, which are no headers here)"#,
             ],
         ),
         (

@@ -99,7 +99,11 @@ impl Events {
     /// A partial success: `rejected` spans, or none and only a warning.
     pub(super) fn rejected(&mut self, rejected: u64, message: &str, now_ns: u64) {
         if self.may_write(Kind::Rejected, now_ns) {
-            self.write(Level::Warn, &format!("took the request but rejected {rejected} spans: {message}"));
+            let text = match rejected {
+                0 => format!("took all spans, with a warning: {message}"),
+                _ => format!("took the request but rejected {rejected} spans: {message}"),
+            };
+            self.write(Level::Warn, &text);
         }
     }
 

@@ -40,9 +40,9 @@ use self::batch::{Batch, Queue, QueueLimits};
 use self::call::grpc_frame;
 use self::events::Events;
 use self::receiver::Receiver;
-use crate::config::{self, Compression};
+use crate::config::{self, Compression, SemanticConventions};
 use crate::otlp::reply::{self, ExportResult};
-use crate::otlp::{Encoder, Envelope, Failure, SCOPE_VERSION, gzip};
+use crate::otlp::{Encoder, Envelope, Failure, SCOPE_VERSION, gzip, schema_url};
 use crate::random::SplitMix64;
 use crate::span::{Attribute, Span};
 use std::sync::Arc;
@@ -104,7 +104,12 @@ struct CallUnderWay {
 
 impl Exporter {
     /// `None` if `config` names no receiver. `seed` spreads retries; any random number.
-    pub fn new(config: &config::Exporter, resource: &[Attribute], seed: u64) -> Option<Self> {
+    pub fn new(
+        config: &config::Exporter,
+        resource: &[Attribute],
+        conventions: SemanticConventions,
+        seed: u64,
+    ) -> Option<Self> {
         let receiver = Receiver::new(config)?;
         let queue_bytes = usize::try_from(config.queue.max_bytes.0).unwrap_or(usize::MAX);
         let limits = QueueLimits {
@@ -117,7 +122,7 @@ impl Exporter {
         };
         Some(Self {
             encoder: Encoder::new(receiver.encoding, resource),
-            envelope: Envelope::new(receiver.encoding, resource, SCOPE_VERSION),
+            envelope: Envelope::new(receiver.encoding, resource, SCOPE_VERSION, schema_url(conventions)),
             queue: Queue::new(limits),
             calls: Vec::with_capacity(MAX_CALLS),
             next_id: 0,
@@ -393,7 +398,7 @@ fn counter(failure: Failure) -> Counter {
         Failure::Throttled => Counter::CallsThrottled,
         Failure::Unavailable => Counter::CallsUnavailable,
         Failure::TooLarge => Counter::CallsTooLarge,
-        Failure::Refusal => Counter::CallsRejected,
+        Failure::Protocol | Failure::Refusal => Counter::CallsRejected,
         Failure::Dispatch => Counter::CallsNotDispatched,
     }
 }

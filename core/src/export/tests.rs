@@ -3,7 +3,7 @@
 
 use super::telemetry::USER_AGENT;
 use super::*;
-use crate::config::{Batch, Bytes, Duration, Otlp, Protocol, Queue, Retry, Zipkin};
+use crate::config::{Batch, Bytes, Duration, Otlp, Protocol, Queue, Retry, SemanticConventions, Zipkin};
 use crate::http::headers::Header;
 use crate::id::SpanId;
 use crate::otlp::tests::plain_span;
@@ -72,7 +72,9 @@ fn small_batches(max_spans: u32) -> config::Exporter {
 
 impl World {
     fn new(config: &config::Exporter) -> Self {
-        let exporter = Exporter::new(config, &[Attribute::new("service.name", "shop")], 42).expect("a receiver");
+        let exporter =
+            Exporter::new(config, &[Attribute::new("service.name", "shop")], SemanticConventions::Stable, 42)
+                .expect("a receiver");
         let (under_way, taken, log) = (Vec::new(), BTreeMap::new(), Vec::new());
         Self { exporter, now: START, next_span: 0, next_token: 100, under_way, taken, log }
     }
@@ -536,7 +538,7 @@ fn what_is_abandoned_is_counted_once_wherever_it_was() {
 #[test]
 fn a_call_is_addressed_and_cannot_be_traced() {
     let mut config = otlp();
-    let own = [("X-Scope-OrgID", "team-a"), ("traceparent", "x"), (":path", "/x"), ("bad name", "x"), ("cr", "a\rb")];
+    let own = [("x-scope-orgid", "team-a"), ("authorization", " Bearer abc ")];
     if let Some(otlp) = &mut config.otlp {
         otlp.receiver.headers = own.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     }
@@ -554,9 +556,8 @@ fn a_call_is_addressed_and_cannot_be_traced() {
         ("user-agent", Some(USER_AGENT)),
         ("x-scope-orgid", Some("team-a")),
         ("b3", Some("0")),
+        ("authorization", Some("Bearer abc")),
         ("content-encoding", None),
-        ("bad name", None),
-        ("cr", None),
     ];
     for (name, value) in expected {
         assert_eq!(header(call, name), value, "{name}");

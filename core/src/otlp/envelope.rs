@@ -17,12 +17,12 @@ pub struct Envelope {
 // === impl Envelope ===
 
 impl Envelope {
-    /// Renders `resource`, and the scope `sidespan` with its version. Zipkin has neither: its spans carry them as tags.
-    pub fn new(encoding: Encoding, resource: &[Attribute], scope_version: &str) -> Self {
+    /// Renders `resource`, and the scope `sidespan` with its version and the schema of its spans. Zipkin has neither: its spans carry them as tags.
+    pub fn new(encoding: Encoding, resource: &[Attribute], version: &str, schema_url: &str) -> Self {
         let (mut head, mut inner) = (Vec::new(), Vec::new());
         match encoding {
-            Encoding::Protobuf => protobuf(resource, scope_version, &mut head, &mut inner),
-            Encoding::Json => document(resource, scope_version, &mut head, &mut inner),
+            Encoding::Protobuf => protobuf(resource, (version, schema_url), &mut head, &mut inner),
+            Encoding::Json => document(resource, (version, schema_url), &mut head, &mut inner),
             Encoding::Zipkin => {
                 head.push(b'[');
                 inner.push(b']');
@@ -65,17 +65,17 @@ impl Envelope {
 
 /// `ResourceSpans { resource = 1 { attributes = 1 }, schema_url = 3 }`, `ScopeSpans { scope = 1 { name = 1, version = 2 },
 /// schema_url = 3 }`. The order of fields is free, so that what varies can come last.
-fn protobuf(resource: &[Attribute], version: &str, head: &mut Vec<u8>, inner: &mut Vec<u8>) {
+fn protobuf(resource: &[Attribute], (version, schema_url): (&str, &str), head: &mut Vec<u8>, inner: &mut Vec<u8>) {
     wire::message(head, 1, |out| trace::attributes(out, 1, resource));
     wire::bytes(head, 3, SCHEMA_URL.as_bytes());
     wire::message(inner, 1, |out| {
         wire::bytes(out, 1, SCOPE_NAME.as_bytes());
         wire::bytes(out, 2, version.as_bytes());
     });
-    wire::bytes(inner, 3, SCHEMA_URL.as_bytes());
+    wire::bytes(inner, 3, schema_url.as_bytes());
 }
 
-fn document(resource: &[Attribute], version: &str, head: &mut Vec<u8>, tail: &mut Vec<u8>) {
+fn document(resource: &[Attribute], (version, schema_url): (&str, &str), head: &mut Vec<u8>, tail: &mut Vec<u8>) {
     json::append(head, format_args!("{{\"resourceSpans\":[{{\"schemaUrl\":\"{SCHEMA_URL}\",\"resource\":{{"));
     let start = head.len();
     json::attributes(resource, head);
@@ -83,7 +83,7 @@ fn document(resource: &[Attribute], version: &str, head: &mut Vec<u8>, tail: &mu
     if head.get(start) == Some(&b',') {
         head.remove(start);
     }
-    json::append(head, format_args!("}},\"scopeSpans\":[{{\"schemaUrl\":\"{SCHEMA_URL}\",\"scope\":"));
+    json::append(head, format_args!("}},\"scopeSpans\":[{{\"schemaUrl\":\"{schema_url}\",\"scope\":"));
     json::append(head, format_args!("{{\"name\":\"{SCOPE_NAME}\",\"version\":"));
     json::string(version, head);
     head.extend_from_slice(b"},\"spans\":[");

@@ -17,8 +17,10 @@ pub enum Failure {
     Throttled,
     /// The receiver cannot now (502, 503, 504, `UNAVAILABLE` and the like).
     Unavailable,
-    /// Request or response too large.
+    /// The request is too large.
     TooLarge,
+    /// Something answers that does not speak the configured protocol.
+    Protocol,
     /// The receiver will never take this.
     Refusal,
     /// The host would not make the call.
@@ -41,6 +43,9 @@ impl Failure {
             Self::Throttled => "asks for less: give it more replicas, or lower the sampling rate",
             Self::Unavailable => "cannot take spans now: check its health and memory limiter",
             Self::TooLarge => "too large: lower batch.maxSpans, or raise the receiver's limit",
+            Self::Protocol => {
+                "speaks another protocol: 4317 is OTLP/gRPC (protocol grpc), 4318 is OTLP/HTTP (protocol http/protobuf)"
+            }
             Self::Refusal => "refuses what is sent: check path, protocol, headers and credentials",
             Self::Dispatch => "Envoy would not make the call: check the configured headers",
         }

@@ -22,6 +22,6 @@ mod wire;
 mod zipkin;
 
 pub use self::encoder::Encoder;
-pub use self::encoding::{Encoding, SCHEMA_URL, SCOPE_NAME, SCOPE_VERSION};
+pub use self::encoding::{Encoding, SCHEMA_URL, SCOPE_NAME, SCOPE_VERSION, schema_url};
 pub use self::envelope::Envelope;
 pub use self::failure::Failure;

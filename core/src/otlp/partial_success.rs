@@ -5,14 +5,17 @@ use super::encoding::Encoding;
 use super::log_text::one_line;
 use super::wire::Fields;
 
-/// A partial success is never longer than this; a longer body is not parsed.
+/// A partial success is never longer than this. A longer body is not parsed: the status has said that the spans were taken
+/// ("OTLP/HTTP Response": a client must limit what it reads).
 const MAX_BODY: usize = 64 * 1024;
 
 /// `ExportTraceServiceResponse { partial_success = 1 { rejected_spans = 1, error_message = 2 } }`. Returns
 /// how many spans the receiver rejected and what it says about it. A body that cannot be read is a full success, because the
 /// status says so.
 pub(super) fn parse(encoding: Encoding, body: &[u8]) -> (u64, String) {
-    let body = if body.len() > MAX_BODY { &[] } else { body };
+    if body.len() > MAX_BODY {
+        return (0, format!("the answer of {} bytes is too large to read", body.len()));
+    }
     let (rejected, message) = match encoding {
         Encoding::Protobuf => {
             let partial = Fields(Fields(body).bytes(1).unwrap_or_default());

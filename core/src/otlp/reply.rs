@@ -11,10 +11,6 @@ use super::{partial_success, retry_after};
 use crate::http::headers::{self, Header};
 use crate::http::{number, percent};
 
-/// Longest response that is read, in bytes. A longer one is a failure that is not tried again ("OTLP/HTTP Response": a client
-/// must have such a limit).
-const MAX_RESPONSE: usize = 4 * 1024 * 1024;
-
 /// An answer as the host hands it over.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Reply<'a> {
@@ -56,12 +52,10 @@ pub fn http(encoding: Encoding, reply: &Reply<'_>, now_s: u64) -> ExportResult {
     let Some(status) = reply.status else {
         return retryable(Failure::Reset, None, "reset".to_owned());
     };
-    if reply.body.len() > MAX_RESPONSE {
-        return fatal(Failure::TooLarge, format!("HTTP {status} with a body of {} bytes", reply.body.len()));
-    }
     let wait = headers::first(reply.headers, b"retry-after").and_then(|value| retry_after::from_header(value, now_s));
     let message = || describe(status, encoding, reply.body);
     match status {
+        200..=299 | 404 | 415 if refused_by_grpc(reply) => fatal(Failure::Protocol, message()),
         200..=299 => accepted(encoding, reply.body),
         429 => retryable(Failure::Throttled, wait, message()),
         502..=504 => retryable(by_envoy(reply).unwrap_or(Failure::Unavailable), wait, message()),
@@ -76,11 +70,11 @@ pub fn grpc(reply: &Reply<'_>, now_s: u64) -> ExportResult {
     let Some(http_status) = reply.status else {
         return retryable(Failure::Reset, None, "reset".to_owned());
     };
-    // An answer that is not gRPC is read as HTTP; 200 without a status is then UNKNOWN, which is not tried again.
+    // An answer that is not gRPC is read as HTTP. These statuses say that HTTP was understood and the request was not.
     let Some(code) = field(b"grpc-status").and_then(number::parse_saturating) else {
         return match http_status {
-            200..=299 => {
-                fatal(Failure::Refusal, format!("HTTP {http_status} without grpc-status: not a gRPC receiver?"))
+            200..=299 | 400 | 404 | 405 | 415 | 426 | 505 => {
+                fatal(Failure::Protocol, format!("HTTP {http_status} without grpc-status"))
             }
             _ => http(Encoding::Protobuf, reply, now_s),
         };
@@ -101,6 +95,12 @@ pub fn grpc(reply: &Reply<'_>, now_s: u64) -> ExportResult {
         1 | 10 | 11 | 15 => retryable(Failure::Unavailable, wait, message),
         _ => fatal(Failure::Refusal, message),
     }
+}
+
+/// Whether a gRPC server answers a request that is not gRPC. (What translates between the two says 0, or an HTTP status of its
+/// own.)
+fn refused_by_grpc(reply: &Reply<'_>) -> bool {
+    headers::first(reply.headers, b"grpc-status").is_some_and(|code| code != b"0")
 }
 
 fn accepted(encoding: Encoding, body: &[u8]) -> ExportResult {
@@ -128,6 +128,11 @@ fn by_text(text: &[u8]) -> Option<Failure> {
         (b"no healthy upstream", Failure::NoHealthyHost),
         (b"upstream connect error", Failure::Refused),
     ];
+    // Bytes that are not HTTP, such as those of a gRPC server that was asked in HTTP/1.1.
+    const NOT_HTTP: &[u8] = b"upstream connect error or disconnect/reset before headers. reset reason: protocol error";
+    if text.starts_with(NOT_HTTP) {
+        return Some(Failure::Protocol);
+    }
     WORDS.iter().find(|(words, _)| text.starts_with(words)).map(|(_, failure)| *failure)
 }
 
@@ -250,8 +255,36 @@ mod tests {
     }
 
     #[test]
-    fn a_response_that_is_too_large_is_a_failure_for_good() {
-        assert_eq!(failed(http_status(200, &vec![0; MAX_RESPONSE + 1])), (Failure::TooLarge, false, None));
+    fn of_a_response_that_is_too_large_the_status_counts() {
+        let long = vec![b'x'; 65_537];
+        let warning = || taken(0, "the answer of 65537 bytes is too large to read");
+        assert_eq!(http_status(200, &long), warning());
+        let trailers = [Header::new("grpc-status", "0")];
+        let framed = [&[0, 0, 1, 0, 1][..], &long].concat();
+        let reply = Reply { status: Some(200), body: &framed, trailers: &trailers, ..Reply::default() };
+        assert_eq!(grpc(&reply, 0), warning());
+        assert_eq!(failed(http_status(503, &long)), (Failure::Unavailable, true, None));
+    }
+
+    #[test]
+    fn a_receiver_of_another_protocol_is_recognised() {
+        let plain = [Header::new("content-type", "text/plain")];
+        let grpc_headers = [Header::new("content-type", "application/grpc"), Header::new("grpc-status", "3")];
+        let reply = |status, headers, body| Reply { status: Some(status), headers, body, ..Reply::default() };
+        for status in [200, 400, 404, 405, 415] {
+            let found = failed(grpc(&reply(status, &plain, b"404 page not found"), 0));
+            assert_eq!(found, (Failure::Protocol, false, None), "gRPC to HTTP: {status}");
+        }
+        for status in [401, 403] {
+            let found = failed(grpc(&reply(status, &plain, b""), 0));
+            assert_eq!(found, (Failure::Refusal, false, None), "gRPC that is not allowed: {status}");
+        }
+        for status in [200, 415] {
+            let found = failed(http(Encoding::Protobuf, &reply(status, &grpc_headers, b""), 0));
+            assert_eq!(found, (Failure::Protocol, false, None), "HTTP/2 to gRPC: {status}");
+        }
+        let reset = b"upstream connect error or disconnect/reset before headers. reset reason: protocol error";
+        assert_eq!(failed(http_status(503, reset)), (Failure::Protocol, true, None), "HTTP/1.1 to gRPC");
     }
 
     #[test]
@@ -316,8 +349,9 @@ mod tests {
         let reply = Reply { status: Some(200), headers: &headers, ..Reply::default() };
         assert_eq!(failed(grpc(&reply, 0)), (Failure::Unavailable, true, None));
         let none = |status| grpc(&Reply { status: Some(status), body: b"<html>", ..Reply::default() }, 0);
-        assert_eq!(failed(none(200)), (Failure::Refusal, false, None));
-        assert_eq!(failed(none(404)), (Failure::Refusal, false, None));
+        assert_eq!(failed(none(200)), (Failure::Protocol, false, None));
+        assert_eq!(failed(none(404)), (Failure::Protocol, false, None));
+        assert_eq!(failed(none(403)), (Failure::Refusal, false, None));
         assert_eq!(failed(none(503)), (Failure::Unavailable, true, None));
         let headers = [Header::new("grpc-status", "14"), Header::new("grpc-message", "no healthy upstream")];
         let reply = Reply { status: Some(200), headers: &headers, ..Reply::default() };

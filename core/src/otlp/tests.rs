@@ -155,7 +155,7 @@ fn request(encoding: Encoding, resource: &[Attribute], spans: &[(Span, String)])
     }
     let [first, middle, last] = &sections;
     let mut out = Vec::new();
-    Envelope::new(encoding, resource, "1.2.3").frame(&[first, middle, last], &mut out);
+    Envelope::new(encoding, resource, "1.2.3", "https://example.com/1").frame(&[first, middle, last], &mut out);
     out
 }
 
@@ -170,7 +170,7 @@ fn check(
     let [scope_spans] = resource_spans.scope_spans.try_into().expect("one scope");
     let scope = scope_spans.scope.expect("a scope");
     prop_assert_eq!((scope.name.as_str(), scope.version.as_str()), ("sidespan", "1.2.3"));
-    prop_assert_eq!(&scope_spans.schema_url, SCHEMA_URL);
+    prop_assert_eq!(&scope_spans.schema_url, "https://example.com/1");
     let expected: Vec<_> = spans.iter().map(|(span, trace_state)| expected(span, trace_state)).collect();
     prop_assert_eq!(scope_spans.spans, expected);
     Ok(())
@@ -386,7 +386,7 @@ fn a_trace_state_that_is_not_text_is_left_out_and_the_span_stays_readable() {
 fn the_envelope_says_how_much_it_adds() {
     let resource = [Attribute::new("service.name", "shop")];
     for encoding in [Encoding::Protobuf, Encoding::Json, Encoding::Zipkin] {
-        let envelope = Envelope::new(encoding, &resource, SCOPE_VERSION);
+        let envelope = Envelope::new(encoding, &resource, SCOPE_VERSION, SCHEMA_URL);
         for size in [1, 100, 200, 20_000, 3_000_000] {
             let mut out = Vec::new();
             envelope.frame(&[&vec![b'x'; size], b"y", b""], &mut out);

@@ -7,7 +7,8 @@
 //! x-b3-flags        = "1"                                 debug, which implies sampled; other values are ignored
 //! x-b3-parentspanid                                       ignored and never sent
 //! ```
-//! A decision may come without ids.
+//! A decision may come without ids. "When extracting state headers, the first value wins": a repeated `x-b3-sampled` or
+//! `x-b3-flags` has its first value. A repeated id is malformed.
 
 use super::b3_single;
 use super::edits::Edits;
@@ -31,16 +32,14 @@ pub(super) fn extract(headers: &TraceHeaders<'_, '_>) -> Option<Reading> {
 
 /// `None` if `x-b3-sampled` is malformed.
 fn state(headers: &TraceHeaders<'_, '_>) -> Option<Sampled> {
-    if headers.get(Name::B3Flags).once() == Some(b"1") {
+    if headers.get(Name::B3Flags).first() == Some(b"1") {
         return Some(Sampled::Debug);
     }
-    match headers.get(Name::B3Sampled) {
-        Seen::Absent => Some(Sampled::Defer),
-        sampled => match sampled.once()? {
-            b"1" | b"true" => Some(Sampled::Accept),
-            b"0" | b"false" => Some(Sampled::Deny),
-            _ => None,
-        },
+    match headers.get(Name::B3Sampled).first() {
+        None => Some(Sampled::Defer),
+        Some(b"1" | b"true") => Some(Sampled::Accept),
+        Some(b"0" | b"false") => Some(Sampled::Deny),
+        Some(_) => None,
     }
 }
 
@@ -80,7 +79,13 @@ mod tests {
             ("{ids}x-b3-sampled: 1\nx-b3-flags: 1", "{t} {s} debug", "debug and accept"),
             ("{ids}x-b3-sampled: 1\nx-b3-flags: 2", "{t} {s} accept", "other flags mean nothing"),
             ("{ids}x-b3-sampled: 0\nx-b3-flags: 0", "{t} {s} deny", "other flags mean nothing"),
-            ("{ids}x-b3-flags: 1\nx-b3-flags: 1", "{t} {s} defer", "repeated flags mean nothing"),
+            ("{ids}x-b3-flags: 1\nx-b3-flags: 1", "{t} {s} debug", "the same flags twice"),
+            ("{ids}x-b3-sampled: 0\nx-b3-flags: 0\nx-b3-flags: 1", "{t} {s} deny", "of two flags the first counts"),
+            ("{ids}x-b3-sampled: 1\nx-b3-sampled: 1", "{t} {s} accept", "the same state twice"),
+            ("{ids}x-b3-sampled: 1\nx-b3-sampled: 0", "{t} {s} accept", "of two states the first counts"),
+            ("{ids}x-b3-sampled: 0\nx-b3-sampled: what", "{t} {s} deny", "whatever the other is"),
+            ("{ids}x-b3-sampled: what\nx-b3-sampled: 0", "-", "a malformed one is not passed over"),
+            ("x-b3-sampled: 0\nx-b3-sampled: 1", "deny", "also without ids"),
             ("{ids}x-b3-sampled: 1\nx-b3-parentspanid: 00f067aa0ba90200", "{t} {s} accept", "a parent id is read over"),
             ("{ids}x-b3-sampled: 1\nx-b3-parentspanid: what", "{t} {s} accept", "whatever it is"),
             (
@@ -97,7 +102,6 @@ mod tests {
             ("{ids}x-b3-sampled: 10", "-", "state too long"),
             ("{ids}x-b3-sampled: d", "-", "a state of the other form"),
             ("{ids}x-b3-sampled:", "-", "empty state"),
-            ("{ids}x-b3-sampled: 1\nx-b3-sampled: 0", "-", "two states"),
             ("x-b3-sampled: invalid", "-", "a malformed state alone"),
             ("{ids}x-b3-traceid: {t}", "-", "two trace ids"),
             ("{ids}x-b3-spanid: {s}", "-", "two span ids"),

@@ -7,6 +7,9 @@ use super::{b3_multi, b3_single, datadog, gcp, jaeger, ottrace, traceparent, xra
 use crate::config::{Dialect, Propagation, Trust};
 use crate::context::{Sampled, SpanContext};
 
+/// Links to further parents of the same trace, at most.
+const MAX_PARENTS: usize = 8;
+
 /// Reads the context of a request. Without any trace header nothing is allocated.
 pub fn extract(headers: &TraceHeaders<'_, '_>, config: &Propagation) -> Incoming {
     let present = headers.formats().intersection(rewritable(config));
@@ -29,7 +32,12 @@ fn read_all(headers: &TraceHeaders<'_, '_>, config: &Propagation) -> Incoming {
     let mut with_trace_state = false;
     for format in order(config).filter(|format| headers.formats().contains(*format)) {
         match read(format, headers, config) {
-            Some(Reading::Context(context)) => with_trace_state |= incoming.add(context),
+            Some(Reading::Context(context)) => {
+                with_trace_state |= incoming.add(context);
+                if format == Format::TraceContext {
+                    traceparent::other_parents(headers).take(MAX_PARENTS).for_each(|other| incoming.link(Some(other)));
+                }
+            }
             Some(Reading::State(state)) => incoming.instruction = incoming.instruction.or(Some(state)),
             // Google's header is skipped on purpose where there is a valid `traceparent`.
             None => incoming.invalid |= format != Format::Gcp,
@@ -82,10 +90,12 @@ impl Incoming {
         w3c
     }
 
-    /// Adds a link, unless there is one to this span: several formats may name the same one.
+    /// Adds a link, unless this span is the parent or already linked: several headers may name the same one.
     fn link(&mut self, context: Option<SpanContext>) {
+        let parent = self.extracted.as_ref().and_then(Extracted::context);
         let known = |new: &SpanContext| {
-            self.links.iter().any(|old| old.span_id == new.span_id && old.trace_id.is_same_trace(new.trace_id))
+            let mut others = self.links.iter().chain(&parent);
+            others.any(|old| old.span_id == new.span_id && old.trace_id.is_same_trace(new.trace_id))
         };
         let new = context.filter(|new| !known(new));
         self.links.extend(new);
@@ -166,10 +176,41 @@ mod tests {
             (w3c_first, "{w3c}tracestate: a=1,a=", "TraceContext {t} {s} deny", "a bad state harms only itself"),
             (w3c_first, "tracestate: a=1", "-", "a state without a parent is not read"),
             (w3c_first, "traceparent: 00-{t}-{s}-01-\ntracestate: a=1", "-", "nor is one of a bad parent"),
-            (w3c_first, "{w3c}{w3c}tracestate: a=1", "-", "the same traceparent twice"),
-            (w3c_first, "{w3c}traceparent: 00-{u}-{v}-01", "-", "two of them"),
+            (w3c_first, "{w3c}{w3c}tracestate: a=1", "TraceContext {t} {s} deny a=1", "the same traceparent twice"),
+            (
+                w3c_first,
+                "{w3c}traceparent: 00-{t}-{v}-01\ntracestate: a=1",
+                "TraceContext {t} {s} deny a=1 => {t} {v}",
+                "of two parents in one trace the first counts, the other is a link",
+            ),
+            (
+                w3c_first,
+                "traceparent: 00-{t}-{v}-01\n{w3c}{w3c}{w3c}",
+                "TraceContext {t} {v} accept => {t} {s}",
+                "each once",
+            ),
+            (
+                b3_first,
+                "b3: {u}-{v}-1\n{w3c}traceparent: 00-{t}-{v}-01",
+                "B3Single {u} {v} accept => {t} {s} => {t} {v}",
+                "both are links where another format wins",
+            ),
+            (
+                b3_first,
+                "b3: {t}-{v}-1\n{w3c}traceparent: 00-{t}-{v}-01",
+                "B3Single {t} {s} accept => {t} {v}",
+                "W3C's first id is the parent",
+            ),
+            (w3c_first, "{w3c}traceparent: 00-{u}-{v}-01", "-", "two traces"),
             (w3c_first, "traceparent: 00-{u}-{v}-01\n{w3c}", "-", "in the other order"),
-            (w3c_first, "{w3c}{w3c}b3: {u}-{v}-1", "B3Single {u} {v} accept", "then the next format has its turn"),
+            (w3c_first, "{w3c}traceparent: bogus", "-", "an invalid one beside a valid one"),
+            (w3c_first, "traceparent: bogus\n{w3c}", "-", "in the other order"),
+            (
+                w3c_first,
+                "{w3c}traceparent: 00-{u}-{v}-01\nb3: {u}-{v}-1",
+                "B3Single {u} {v} accept",
+                "then the next format has its turn",
+            ),
             (
                 w3c_first,
                 "traceparent: bogus\ntracestate: a=1\nb3: {t}-{s}",

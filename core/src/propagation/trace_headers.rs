@@ -1,7 +1,8 @@
 //! The trace headers of one request, found in one pass over all headers.
 //!
-//! Names must be in lower case, as Envoy gives them. A trace header that must come once and is repeated counts as malformed:
-//! W3C Trace Context requires it for `traceparent`, and for the others no value is safer than a guess.
+//! Names must be in lower case, as Envoy gives them. A trace header that must come once and is repeated counts as malformed,
+//! because no value is safer than a guess. Two formats say otherwise, and their readers follow them: of several states of B3
+//! the first counts, and several `traceparent` may name one trace.
 
 use super::format::FormatSet;
 use super::header_name::Name;
@@ -15,8 +16,8 @@ pub(super) enum Seen<'a> {
     Absent,
     /// Once, with this value.
     Once(&'a [u8]),
-    /// More than once.
-    Repeated,
+    /// More than once, first with this value.
+    Repeated(&'a [u8]),
 }
 
 /// The trace headers that were found. Holds references only; nothing is allocated.
@@ -34,7 +35,15 @@ impl<'a> Seen<'a> {
     pub(super) fn once(self) -> Option<&'a [u8]> {
         match self {
             Self::Once(value) => Some(trim(value)),
-            Self::Absent | Self::Repeated => None,
+            Self::Absent | Self::Repeated(_) => None,
+        }
+    }
+
+    /// The first value without surrounding white space.
+    pub(super) fn first(self) -> Option<&'a [u8]> {
+        match self {
+            Self::Once(value) | Self::Repeated(value) => Some(trim(value)),
+            Self::Absent => None,
         }
     }
 }
@@ -56,7 +65,10 @@ impl<'h, 'a> TraceHeaders<'h, 'a> {
     fn see(&mut self, name: Name, value: &'a [u8]) {
         self.formats.insert(name.format());
         if let Some(slot) = self.seen.get_mut(name as usize) {
-            *slot = if *slot == Seen::Absent { Seen::Once(value) } else { Seen::Repeated };
+            *slot = match *slot {
+                Seen::Absent => Seen::Once(value),
+                Seen::Once(first) | Seen::Repeated(first) => Seen::Repeated(first),
+            };
         }
     }
 
@@ -80,7 +92,7 @@ impl<'h, 'a> TraceHeaders<'h, 'a> {
         match self.get(Name::TraceState) {
             Seen::Absent => TraceState::empty(),
             Seen::Once(value) => TraceState::parse([value]),
-            Seen::Repeated => TraceState::parse(self.trace_states()),
+            Seen::Repeated(_) => TraceState::parse(self.trace_states()),
         }
     }
 
@@ -92,8 +104,13 @@ impl<'h, 'a> TraceHeaders<'h, 'a> {
     /// Whether one of several `tracestate` headers has no member. "Avoid sending empty" holds for each of them, because a
     /// receiver that reads only the first one would find nothing.
     pub(super) fn has_empty_trace_state(&self) -> bool {
-        self.get(Name::TraceState) == Seen::Repeated
+        matches!(self.get(Name::TraceState), Seen::Repeated(_))
             && self.trace_states().any(|value| value.split(|byte| *byte == b',').all(|member| trim(member).is_empty()))
+    }
+
+    /// All values of `traceparent`, in order.
+    pub(super) fn trace_parents(&self) -> impl Iterator<Item = &'a [u8]> {
+        headers::values(self.headers, b"traceparent").map(trim)
     }
 
     fn trace_states(&self) -> impl Iterator<Item = &'a [u8]> {

@@ -6,12 +6,16 @@
 //! ```
 //! All hex digits are lower case; version `ff`, a zero trace id and a zero parent id are invalid. Unknown flags are
 //! cleared, not refused. Version 00 is sent, the highest version that exists.
+//!
+//! Instrumentation without the application's help (eBPF) adds a second header to one that is there. If all of them name one
+//! trace, the first one is the parent; if they name several, or one is invalid, there is no parent and a new trace starts (W3C
+//! Trace Context test suite, `test_traceparent_duplicated`).
 
 use super::edits::Edits;
 use super::format::Format;
 use super::header_name::Name;
 use super::model::{Extracted, Outgoing};
-use super::trace_headers::TraceHeaders;
+use super::trace_headers::{Seen, TraceHeaders};
 use super::tracestate::TraceState;
 use crate::context::{Flags, Sampled, SpanContext};
 use crate::id::{SpanId, TraceId, decode_lower_hex};
@@ -70,10 +74,21 @@ fn hex_byte(byte: u8) -> [u8; 2] {
 
 /// The context of `traceparent`, without `tracestate`, which is read later and only for the context that is continued.
 pub(super) fn extract(headers: &TraceHeaders<'_, '_>) -> Option<Extracted> {
-    let context = parse(headers.get(Name::TraceParent).once()?)?;
+    let header = headers.get(Name::TraceParent);
+    let context = parse(header.first()?)?;
+    if matches!(header, Seen::Repeated(_))
+        && !headers.trace_parents().all(|other| parse(other).is_some_and(|other| other.trace_id == context.trace_id))
+    {
+        return None;
+    }
     let sampled = if context.flags.sampled() { Sampled::Accept } else { Sampled::Deny };
     let extracted = Extracted::new(Format::TraceContext, context.trace_id, Some(context.span_id), sampled);
     Some(Extracted { random: context.flags.random(), ..extracted })
+}
+
+/// The contexts of the second and any further `traceparent`, where [`extract`] finds one.
+pub(super) fn other_parents(headers: &TraceHeaders<'_, '_>) -> impl Iterator<Item = SpanContext> {
+    headers.trace_parents().skip(1).filter_map(parse)
 }
 
 /// Writes `traceparent`, and `tracestate` if it has members. A `tracestate` with the same members stays as it

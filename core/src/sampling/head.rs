@@ -113,7 +113,8 @@ fn of_parent(state: Sampled, sampled: bool, ot: &OtelState<'_>, randomness: u64)
         Some(th) => HeadThreshold::Known(th),
         None => HeadThreshold::Unknown,
     };
-    let change = if ot.has_threshold() && consistent.is_none() { ot_change(ot, None) } else { OtChange::Keep };
+    let stays = consistent.is_some() || !ot.has_threshold();
+    let change = if stays && !ot.has_malformed_rv() { OtChange::Keep } else { ot_change(ot, consistent) };
     let reason = if state == Sampled::Debug { Reason::Debug } else { Reason::Parent };
     Head { sampled: state, threshold, randomness, ot: change, reason }
 }
@@ -121,7 +122,8 @@ fn of_parent(state: Sampled, sampled: bool, ot: &OtelState<'_>, randomness: u64)
 /// `th` says what was applied, and only of what is sampled.
 fn of_rate(policy: &Policy, ot: &OtelState<'_>, randomness: u64) -> Head {
     let applied = policy.head.filter(|threshold| threshold.samples(randomness));
-    let ot = if applied.is_some() || ot.has_threshold() { ot_change(ot, applied) } else { OtChange::Keep };
+    let changes = applied.is_some() || ot.has_threshold() || ot.has_malformed_rv();
+    let ot = if changes { ot_change(ot, applied) } else { OtChange::Keep };
     Head {
         sampled: if applied.is_some() { Sampled::Accept } else { Sampled::Deny },
         threshold: policy.head.map_or(HeadThreshold::Never, HeadThreshold::Known),

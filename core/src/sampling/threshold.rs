@@ -34,6 +34,8 @@ pub struct OtelState<'a> {
     value: &'a [u8],
     th: Option<Threshold>,
     rv: Option<u64>,
+    /// There is an `rv` that is not 14 lower-case hex digits.
+    malformed_rv: bool,
 }
 
 // === impl Threshold ===
@@ -130,11 +132,14 @@ impl Text {
 impl<'a> OtelState<'a> {
     /// Reads what is well-formed; a malformed `th` or `rv` counts as absent.
     pub fn parse(value: &'a [u8]) -> Self {
-        let mut state = Self { value, th: None, rv: None };
+        let mut state = Self { value, th: None, rv: None, malformed_rv: false };
         for (key, text) in sub_keys(value) {
             match key {
                 b"th" if state.th.is_none() => state.th = Threshold::parse(text),
-                b"rv" if state.rv.is_none() => state.rv = (text.len() == DIGITS).then(|| lower_hex(text)).flatten(),
+                b"rv" => match randomness(text) {
+                    Some(rv) => state.rv = state.rv.or(Some(rv)),
+                    None => state.malformed_rv = true,
+                },
                 _ => {}
             }
         }
@@ -151,12 +156,18 @@ impl<'a> OtelState<'a> {
         sub_keys(self.value).any(|(key, _)| key == b"th")
     }
 
+    /// Whether there is an `rv` that is no randomness value. It is not used and, because nobody else can use it either, not sent
+    /// on: what must not be erased is an explicit randomness value (OpenTelemetry, "TraceState: Probability Sampling").
+    pub fn has_malformed_rv(&self) -> bool {
+        self.malformed_rv
+    }
+
     /// Explicit randomness, never changed by a sampler.
     pub fn rv(&self) -> Option<u64> {
         self.rv
     }
 
-    /// The value with another threshold, or without one; other sub-keys stay in their order. `None`: nothing is left, the
+    /// The value with another threshold, or without one, and without a malformed `rv`; other sub-keys stay in their order. `None`: nothing is left, the
     /// member goes. A threshold that would not fit into 256 characters is left out.
     pub fn with_threshold(&self, threshold: Option<Threshold>) -> Option<Vec<u8>> {
         let mut out = Vec::with_capacity(self.value.len().saturating_add(20));
@@ -165,8 +176,7 @@ impl<'a> OtelState<'a> {
             out.extend_from_slice(threshold.text().as_bytes());
         }
         let own = out.len();
-        for part in self.value.split(|byte| *byte == b';').filter(|part| !part.is_empty() && !part.starts_with(b"th:"))
-        {
+        for part in self.value.split(|byte| *byte == b';').filter(|part| is_passed_on(part)) {
             if !out.is_empty() {
                 out.push(b';');
             }
@@ -179,11 +189,22 @@ impl<'a> OtelState<'a> {
     }
 }
 
+/// Whether a sub-key belongs to others, or is an `rv` that has a meaning.
+fn is_passed_on(part: &[u8]) -> bool {
+    let malformed = |text| randomness(text).is_none();
+    !part.is_empty() && !part.starts_with(b"th:") && !part.strip_prefix(b"rv:").is_some_and(malformed)
+}
+
 fn sub_keys(value: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     value.split(|byte| *byte == b';').filter_map(|part| {
         let colon = part.iter().position(|byte| *byte == b':')?;
         Some((part.get(..colon)?, part.get(colon.saturating_add(1)..)?))
     })
+}
+
+/// The value of `rv`: exactly 14 lower-case hex digits.
+fn randomness(text: &[u8]) -> Option<u64> {
+    if text.len() == DIGITS { lower_hex(text) } else { None }
 }
 
 /// At most 14 lower-case hex digits.
@@ -340,6 +361,7 @@ mod tests {
             assert_eq!(state.th().map(Threshold::value), *th, "{value}");
             assert_eq!(state.rv(), *rv, "{value}");
             assert_eq!(state.has_threshold(), *has, "{value}");
+            assert_eq!(state.has_malformed_rv(), value.starts_with("rv:") && rv.is_none(), "{value}");
         }
     }
 
@@ -353,6 +375,9 @@ mod tests {
             ("th:zz;th:8", None, None),
             ("rv:6e6d1a75832a2f", Some("fd70a"), Some("th:fd70a;rv:6e6d1a75832a2f")),
             ("rv:6e6d1a75832a2f", None, Some("rv:6e6d1a75832a2f")),
+            ("rv:6e6d1a75832a2", None, None),
+            ("rv:6E6D1A75832A2F;a:b", None, Some("a:b")),
+            ("th:8;rv:;rv:6e6d1a75832a2f;rvx:1", Some("8"), Some("th:8;rv:6e6d1a75832a2f;rvx:1")),
             ("p:1;th:8;rv:6e6d1a75832a2f;zz:A.b-_", Some("c"), Some("th:c;p:1;rv:6e6d1a75832a2f;zz:A.b-_")),
             ("p:1;th:8;zz:2", None, Some("p:1;zz:2")),
             ("xth:8;thx:9", None, Some("xth:8;thx:9")),

@@ -1,7 +1,7 @@
-//! Attributes of the semantic conventions: HTTP spans (stable) and RPC spans (release candidate 1.44), and their
-//! predecessors (`http.method`, `rpc.grpc.status_code`) for `spans.semanticConventions: old | dup`.
+//! Attributes of the semantic conventions: HTTP and RPC spans of release 1.45.0, in which both are stable, and their predecessors
+//! of release 1.20.0 (`http.method`, `rpc.grpc.status_code`) for `spans.semanticConventions: old | dup`.
 //!
-//! Where one name has two meanings (`rpc.method`), the stable one wins in `dup`. `error.type` is written in all three.
+//! Where one name has two meanings (`rpc.method`), the stable one wins in `dup`. The old release has no `error.type`.
 
 use super::attributes::{Once, path, text};
 use super::exchange::Exchange;
@@ -35,7 +35,7 @@ pub fn add<'a>(all: &mut BoundedAttributes, exchange: &Exchange<'a>, once: &mut 
         http(&mut out, exchange);
         url(&mut out, exchange);
     }
-    out.put("error.type", "error.type", exchange.status.error_type.clone().map(Value::String));
+    out.put("error.type", "", exchange.status.error_type.clone().map(Value::String));
     let peer = once.text(match exchange.kind {
         Kind::Server => path::SOURCE_ADDRESS,
         Kind::Client => path::UPSTREAM_ADDRESS,
@@ -43,7 +43,7 @@ pub fn add<'a>(all: &mut BoundedAttributes, exchange: &Exchange<'a>, once: &mut 
     addresses(&mut out, exchange, peer.as_deref());
     protocol(&mut out, once.text(path::REQUEST_PROTOCOL));
     let agent = headers::first(&exchange.request, b"user-agent").filter(|agent| !agent.is_empty());
-    out.put("user_agent.original", "http.user_agent", agent.map(|agent| exchange.text(agent)));
+    out.put("user_agent.original", "user_agent.original", agent.map(|agent| exchange.text(agent)));
     out.put("http.request.body.size", "http.request_content_length", once.int(path::REQUEST_SIZE));
     out.put("http.response.body.size", "http.response_content_length", once.int(path::RESPONSE_SIZE));
     let resends = exchange.outcome.attempts.saturating_sub(1);
@@ -118,10 +118,10 @@ fn rpc(out: &mut Writer<'_>, exchange: &Exchange<'_>) {
     // A status other than 200 comes from a proxy, or from a server that does not speak gRPC.
     let http = status::http_status(exchange.outcome).filter(|status| *status != 200);
     out.put("http.response.status_code", "http.status_code", http.map(i64::from));
-    // Envoy's native tracer records these two (`grpc.timeout`, `grpc.content_type`); the conventions call them metadata.
+    // Envoy's native tracer records these two (`grpc.timeout`, `grpc.content_type`). In the keys of the old release `_` is for `-`.
     for (header, stable, old) in [
-        ("grpc-timeout", "rpc.request.metadata.grpc-timeout", "rpc.grpc.request.metadata.grpc-timeout"),
-        ("content-type", "rpc.request.metadata.content-type", "rpc.grpc.request.metadata.content-type"),
+        ("grpc-timeout", "rpc.request.header.grpc-timeout", "rpc.grpc.request.metadata.grpc_timeout"),
+        ("content-type", "rpc.request.header.content-type", "rpc.grpc.request.metadata.content_type"),
     ] {
         let value = exchange.header(Side::Request, header);
         out.put(stable, old, value.map(|value| Value::Strings(vec![value])));
@@ -181,9 +181,9 @@ fn protocol(out: &mut Writer<'_>, protocol: Option<String>) {
     cut(&mut protocol, 16);
     let (name, version) = protocol.split_once('/').unwrap_or((&protocol, ""));
     let name = if name.eq_ignore_ascii_case("http") { "http".into() } else { Value::from(name.to_ascii_lowercase()) };
-    out.put("network.protocol.name", "", Some(name));
+    out.put("network.protocol.name", "net.protocol.name", Some(name));
     let version = Some(version.to_owned()).filter(|version| !version.is_empty());
-    out.put("network.protocol.version", "http.flavor", version);
+    out.put("network.protocol.version", "net.protocol.version", version);
 }
 
 // === impl Writer ===

@@ -213,8 +213,9 @@ fn old_conventions_have_the_old_names_only_and_dup_both() {
         "http.client_ip=203.0.113.9",
         "net.sock.peer.addr=10.0.0.7",
         "net.sock.peer.port=#51000",
-        "http.flavor=1.1",
-        "http.user_agent=curl/8",
+        "net.protocol.name=http",
+        "net.protocol.version=1.1",
+        "user_agent.original=curl/8",
         "http.request_content_length=#10",
         "http.response_content_length=#20",
     ];
@@ -245,8 +246,8 @@ fn grpc_spans_follow_the_rpc_conventions() {
             "rpc.system.name=grpc",
             "rpc.method=shop.v1.Cart/AddItem",
             "rpc.status_code=UNAVAILABLE",
-            "rpc.request.metadata.grpc-timeout=[1S]",
-            "rpc.request.metadata.content-type=[application/grpc]",
+            "rpc.request.header.grpc-timeout=[1S]",
+            "rpc.request.header.content-type=[application/grpc]",
             "error.type=UNAVAILABLE",
             "server.address=cart",
             "server.port=#9090",
@@ -255,7 +256,8 @@ fn grpc_spans_follow_the_rpc_conventions() {
     lacks(&stable, &["http.request.method", "url.path", "rpc.system", "http.response.status_code"]);
     let old = grpc(r#"{"spans": {"semanticConventions": "old"}}"#);
     has(&old, &["rpc.system=grpc", "rpc.service=shop.v1.Cart", "rpc.method=AddItem", "rpc.grpc.status_code=#14"]);
-    lacks(&old, &["rpc.system.name", "rpc.status_code"]);
+    has(&old, &["rpc.grpc.request.metadata.grpc_timeout=[1S]"]);
+    lacks(&old, &["rpc.system.name", "rpc.status_code", "error.type"]);
     let dup = grpc(r#"{"spans": {"semanticConventions": "dup"}}"#);
     has(&dup, &["rpc.service=shop.v1.Cart", "rpc.method=shop.v1.Cart/AddItem", "rpc.grpc.status_code=#14"]);
 }

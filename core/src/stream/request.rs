@@ -3,6 +3,7 @@
 use super::plan::Plan;
 use super::state::{Recording, ResponseHead, Sampling, Stream, WholePath, parent_state};
 use crate::config::{Direction, Trust};
+use crate::context::Sampled;
 use crate::export::{Counter, Stats, is_telemetry};
 use crate::http::authority;
 use crate::http::headers::{self, Header, HeaderEdit};
@@ -66,7 +67,7 @@ impl Stream {
         stream
     }
 
-    /// Passes the caller's context on as it came. Without a caller it is a new one, which is not sampled.
+    /// Passes the caller's context on. Without a caller it is a new one, which is not sampled.
     fn passing_on(plan: &Arc<Plan>, original: OriginalRequest, incoming: Incoming, entropy: &mut dyn Entropy) -> Self {
         let extracted = incoming.extracted.as_ref();
         Self {
@@ -93,11 +94,14 @@ impl Stream {
     }
 
     /// Telemetry with a sampled context must not make its receiver trace its own traces, so from here on it is unsampled.
-    /// The flag may only change together with the parent id (W3C Trace Context, "Mutating the traceparent Field").
+    /// The flag may only change together with the parent id; what is unsampled already may not change at all (W3C Trace
+    /// Context, "Mutating the traceparent Field").
     fn silence(&mut self, entropy: &mut dyn Entropy) {
-        self.span_id = SpanId::random(entropy);
-        sampling::set_threshold(&mut self.trace_state, None);
         self.recording = Recording::Silenced;
+        if parent_state(&self.incoming).is_none_or(|parent| parent.sampled != Sampled::Deny) {
+            self.span_id = SpanId::random(entropy);
+            sampling::set_threshold(&mut self.trace_state, None);
+        }
     }
 }
 

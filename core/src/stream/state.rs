@@ -29,7 +29,7 @@ pub struct Stream {
 pub(super) enum Recording {
     /// It may.
     On(Sampling),
-    /// A rule drops the request: the context of the caller is passed on as it came.
+    /// A rule drops the request: the ids and the decision of the caller are passed on as they came.
     Off,
     /// The request carries telemetry: nothing is recorded here, and the receiver is told not to record either.
     Silenced,
@@ -87,7 +87,11 @@ impl Stream {
     pub fn outgoing(&self) -> Outgoing<'_> {
         let sampled = match &self.recording {
             Recording::On(sampling) => sampling.head.sampled,
-            Recording::Off => parent_state(&self.incoming).map_or(Sampled::Deny, |parent| parent.sampled),
+            Recording::Off => match parent_state(&self.incoming) {
+                Some(parent) if parent.sampled != Sampled::Defer => parent.sampled,
+                // The decision was left to us. W3C cannot leave it to the next hop, and all formats must say the same.
+                _ => Sampled::Deny,
+            },
             Recording::Silenced => Sampled::Deny,
         };
         let flags = Flags::new(sampled.decision().unwrap_or_default(), self.random);

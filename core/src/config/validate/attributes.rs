@@ -44,7 +44,12 @@ fn check_tag(path: &str, tag: &CustomTag, report: &mut Report) {
 }
 
 fn check_header(path: &str, kind: &str, name: &str, report: &mut Report) {
-    if let Some((problem, hint)) = header_name_fault(name) {
+    let pseudo = if kind == "header" {
+        "use `formatter`, which reads it: %REQ(:PATH)%, %REQ(:METHOD)%, %REQ(:AUTHORITY)%"
+    } else {
+        "use `formatter`: %RESPONSE_CODE% is the status"
+    };
+    if let Some((problem, hint)) = header_name_fault(name, pseudo) {
         report.add(&format!("{path}.{kind}.name"), &problem, hint);
     }
 }

@@ -1,8 +1,9 @@
 //! `exporter`: exactly one receiver, and an address that Envoy can call.
 
-use crate::config::names::{OWN_HEADERS, header_name_fault, is_dns_name, is_header_value, twice};
+use crate::config::names::{header_name_fault, is_dns_name, is_header_value, twice};
 use crate::config::objects::{Exporter, Receiver};
 use crate::config::report::{Report, member};
+use crate::config::reserved::{self, Target};
 use std::collections::BTreeMap;
 
 pub(super) fn check(exporter: &Exporter, report: &mut Report) {
@@ -65,10 +66,11 @@ fn check_address(path: &str, receiver: &Receiver, report: &mut Report) {
 fn check_headers(path: &str, headers: &BTreeMap<String, String>, report: &mut Report) {
     for (name, value) in headers {
         let here = member(path, name);
-        if let Some((problem, hint)) = header_name_fault(name) {
+        if let Some((problem, hint)) = header_name_fault(name, "use `authority` and `path`; leave any other out") {
             report.add(&here, &problem, hint);
-        } else if OWN_HEADERS.contains(&name.to_ascii_lowercase().as_str()) {
-            report.add(&here, "is written by the exporter itself", "leave it out");
+        } else if let Some(problem) = reserved::fault(name, Target::Exports) {
+            let hint = if name.eq_ignore_ascii_case("host") { "use `authority`" } else { "leave it out" };
+            report.add(&here, problem, hint);
         }
         if !is_header_value(value) {
             report.add(&here, "has a control character in its value", "a header's value is one line of text");

@@ -1,8 +1,9 @@
 //! `propagation`: each format once, and a response header that is free.
 
-use crate::config::names::{OWN_HEADERS, header_name_fault};
+use crate::config::names::header_name_fault;
 use crate::config::objects::Propagation;
 use crate::config::report::Report;
+use crate::config::reserved::{self, Target};
 
 pub(super) fn check(propagation: &Propagation, report: &mut Report) {
     for (path, list) in [("propagation.extract", &propagation.extract), ("propagation.inject", &propagation.inject)] {
@@ -15,11 +16,11 @@ pub(super) fn check(propagation: &Propagation, report: &mut Report) {
     }
     if let Some(name) = &propagation.trace_id_response_header {
         let path = "propagation.traceIdResponseHeader";
-        if let Some((problem, hint)) = header_name_fault(name) {
+        let hint = "choose another name, such as x-trace-id";
+        if let Some((problem, hint)) = header_name_fault(name, hint) {
             report.add(path, &problem, hint);
-        }
-        if OWN_HEADERS.contains(&name.to_ascii_lowercase().as_str()) {
-            report.add(path, "already has a meaning in responses", "choose another, such as x-trace-id");
+        } else if let Some(problem) = reserved::fault(name, Target::Responses) {
+            report.add(path, problem, hint);
         }
     }
 }

@@ -80,7 +80,9 @@ fn check_match(path: &str, matches: &Match, report: &mut Report) {
         report.add(&member(&member(path, "labels"), key), "an empty key", "give a label's name, such as `app`");
     }
     for name in matches.headers.keys() {
-        if let Some((problem, hint)) = header_name_fault(name) {
+        if let Some((problem, hint)) =
+            header_name_fault(name, "use `path`, `host` or `method`, which are no headers here")
+        {
             report.add(&member(&member(path, "headers"), name), &problem, hint);
         }
     }
