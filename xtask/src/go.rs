@@ -16,6 +16,8 @@ pub(crate) struct Display {
     bar: ProgressBar,
     begin: Instant,
     last: Cell<Instant>,
+    /// Several modules may be built one after the other.
+    announced: Cell<bool>,
 }
 
 /// Between two lines where there is no terminal.
@@ -27,13 +29,22 @@ impl Display {
     /// `what` is built, which takes about `duration` and compiles about so many `packages` if Go has nothing in its cache.
     pub(crate) fn new(what: &'static str, duration: &'static str, packages: usize) -> Self {
         let now = Instant::now();
-        Self { what, duration, packages, bar: ProgressBar::hidden(), begin: now, last: Cell::new(now) }
+        Self {
+            what,
+            duration,
+            packages,
+            bar: ProgressBar::hidden(),
+            begin: now,
+            last: Cell::new(now),
+            announced: Cell::new(false),
+        }
     }
 
     /// Takes note of progress.
     pub(crate) fn show(&self, progress: GoProgress) {
         match progress {
             GoProgress::Waiting => eprintln!("waiting for another process that builds {} ...", self.what),
+            GoProgress::Building if self.announced.replace(true) => {}
             GoProgress::Building => {
                 eprintln!("building {} with Go: about {} on two cores, once ...", self.what, self.duration);
             }
