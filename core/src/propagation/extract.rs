@@ -91,7 +91,6 @@ impl Incoming {
     }
 
     /// Adds a link, unless this span is the parent or already linked: several headers may name the same one.
-    #[inline(never)]
     fn link(&mut self, context: Option<SpanContext>) {
         let parent = self.extracted.as_ref().and_then(Extracted::context);
         let known = |new: &SpanContext| {

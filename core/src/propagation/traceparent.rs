@@ -24,7 +24,6 @@ use crate::id::{SpanId, TraceId, decode_lower_hex};
 pub const LENGTH: usize = 55;
 
 /// The context that a header value names; `None` if it must be ignored.
-#[inline(never)]
 pub fn parse(value: &[u8]) -> Option<SpanContext> {
     let (known, rest) = value.split_at_checked(LENGTH)?;
     let (version, known) = field(known, 2)?;

@@ -169,7 +169,6 @@ impl<'a> OtelState<'a> {
 
     /// The value with another threshold, or without one, and without a malformed `rv`; other sub-keys stay in their order. `None`: nothing is left, the
     /// member goes. A threshold that would not fit into 256 characters is left out.
-    #[inline(never)]
     pub fn with_threshold(&self, threshold: Option<Threshold>) -> Option<Vec<u8>> {
         let mut out = Vec::with_capacity(self.value.len().saturating_add(20));
         if let Some(threshold) = threshold {
