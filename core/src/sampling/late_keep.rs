@@ -66,6 +66,16 @@ impl Kept {
         }
     }
 
+    /// What a policy that keeps errors with the threshold `least` makes of it: not more than it would keep itself. An
+    /// unknown probability is bounded by R, and stays unknown. `None`: nothing of it is kept.
+    pub fn bounded(self, least: Option<Threshold>, r: u64) -> Option<Self> {
+        let least = least?;
+        match self {
+            Self::At(threshold) => Some(Self::At(threshold.max(least))),
+            Self::Unknown => least.samples(r).then_some(Self::Unknown),
+        }
+    }
+
     /// Kept by one or by the other.
     pub fn or(self, other: Self) -> Self {
         if other.rank() < self.rank() { other } else { self }
@@ -100,13 +110,13 @@ impl Signal {
     }
 }
 
-/// What the response says about spans of `trace_id` that were kept below. A signal without our `th` comes from others; it
-/// is news only to a caller that had not asked for sampling (`unsampled`).
-pub fn find(headers: &[Header<'_>], trace_id: TraceId, unsampled: bool) -> Option<Kept> {
+/// What the response says about spans of `trace_id` that were kept below. A signal without our `th` comes from other
+/// instrumentation, which may send it with every response; it is heard only with `foreign`.
+pub fn find(headers: &[Header<'_>], trace_id: TraceId, foreign: bool) -> Option<Kept> {
     let timing = values(headers, b"server-timing").flat_map(metrics).filter_map(|metric| read(metric, trace_id));
     let response = values(headers, b"traceresponse")
         .filter_map(|value| described(trim(value), trace_id).then_some(Heard { kept: Kept::Unknown, ours: false }));
-    timing.chain(response).filter(|heard| heard.ours || unsampled).map(|heard| heard.kept).reduce(Kept::or)
+    timing.chain(response).filter(|heard| heard.ours || foreign).map(|heard| heard.kept).reduce(Kept::or)
 }
 
 /// Removes our metric from `server-timing`, of whatever trace; everything else stays byte for byte and line for line.
@@ -331,14 +341,14 @@ mod tests {
         ];
         for (values, expected, why) in table {
             let values: Vec<String> = values.iter().map(|value| (*value).to_owned()).collect();
-            for unsampled in [true, false] {
-                assert_eq!(find(&timings(&values), trace(), unsampled), *expected, "{values:?}: {why}");
+            for foreign in [true, false] {
+                assert_eq!(find(&timings(&values), trace(), foreign), *expected, "{values:?}: {why}");
             }
         }
     }
 
     #[test]
-    fn a_signal_without_our_threshold_is_news_only_to_the_unsampled() {
+    fn a_signal_without_our_threshold_is_heard_only_where_foreign_ones_are() {
         let response = FOREIGN.trim_start_matches("trace;desc=");
         let other = response.replace("4bf9", "4bf8");
         let table: &[(&str, &str, Option<Kept>)] = &[
@@ -406,6 +416,26 @@ mod tests {
         ] {
             assert_eq!(a.zip(b).map(|(a, b)| a.or(b)), expected);
             assert_eq!(a.zip(b).map(|(a, b)| b.or(a)), expected);
+        }
+    }
+
+    #[test]
+    fn a_claim_is_bounded_by_the_threshold_of_the_policy() {
+        let half = 1 << 55;
+        let unknown = Some(Kept::Unknown);
+        for (claim, least, r, expected) in [
+            ("0", Some("8"), 0, at("8")),
+            ("c", Some("8"), 0, at("c")),
+            ("0", Some("0"), 0, at("0")),
+            ("0", None, half, None),
+            ("u", Some("0"), 0, unknown),
+            ("u", Some("8"), half, unknown),
+            ("u", Some("8"), half - 1, None),
+            ("u", None, half, None),
+        ] {
+            let least = least.and_then(|least| Threshold::parse(least.as_bytes()));
+            let kept = at(claim).unwrap_or(Kept::Unknown);
+            assert_eq!(kept.bounded(least, r), expected, "{claim} {least:?} {r}");
         }
     }
 

@@ -36,9 +36,7 @@ impl Stream {
             // One listener serves both sides, so it needs no mark for what it hears.
             Direction::Gateway => {
                 self.hear_callee(headers, host, stats, &mut edits);
-                if self.plan.identity().waypoint {
-                    edits.extend(self.signal_to_caller(host, stats));
-                }
+                edits.extend(self.signal_to_caller(host, stats));
             }
         }
         edits.extend(self.trace_id_header());

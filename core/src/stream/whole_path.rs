@@ -16,13 +16,16 @@ use crate::sampling::threshold::Threshold;
 use crate::span::attributes::path;
 
 impl Stream {
-    /// Inbound: a late keep is signalled to the caller. Also to a caller that samples the trace anyway, because its span then
-    /// belongs to another stratum and has another threshold.
+    /// Inbound and gateway: a late keep is signalled to the caller. Also to a caller that samples the trace anyway, because its
+    /// span then belongs to another stratum and has another threshold.
     pub(super) fn signal_to_caller(&self, host: &dyn StreamHost, stats: &mut Stats) -> Option<HeaderEdit> {
         let (policy, _) = self.policy().filter(|(policy, _)| policy.errors.whole_path)?;
         self.incoming.extracted.as_ref()?;
         let outcome = self.outcome_so_far(policy, host);
         let kept = self.promise(&outcome, policy.errors.is_error_so_far(&outcome))?;
+        if !self.answers_caller(host.attributes()) {
+            return None;
+        }
         let signal = Signal { trace_id: self.trace_id, span_id: self.span_id, kept };
         stats.count(Counter::SignalsSent);
         // A header of its own: the application's stays as it is, and a quote that it left open cannot hide the signal.
@@ -37,16 +40,20 @@ impl Stream {
         stats: &mut Stats,
         edits: &mut Vec<HeaderEdit>,
     ) {
-        let unsampled = self.head().is_some_and(|head| head.sampled == Sampled::Deny);
-        let signal = late_keep::find(headers, self.trace_id, unsampled);
-        if !self.plan.config().propagation.expose_keep_signal {
+        let propagation = &self.plan.config().propagation;
+        // To a caller that had asked for sampling, a foreign signal is no news.
+        let unsampled = || self.head().is_some_and(|head| head.sampled == Sampled::Deny);
+        let heard = late_keep::find(headers, self.trace_id, propagation.foreign_keep_signals && unsampled());
+        if !propagation.expose_keep_signal {
             late_keep::strip(headers, edits);
         }
-        let Some((policy, _)) = self.policy().filter(|(policy, _)| policy.errors.whole_path) else { return };
+        let Some((policy, sampling)) = self.policy().filter(|(policy, _)| policy.errors.whole_path) else { return };
         let errors = policy.errors.threshold;
+        let believed = heard.filter(|_| policy.keep_signals);
+        let signal = believed.and_then(|kept| kept.bounded(errors, sampling.head.randomness));
         match signal {
             Some(_) => stats.count(Counter::SignalsReceived),
-            None if !edits.is_empty() => stats.count(Counter::SignalsIgnored),
+            None if heard.is_some() || !edits.is_empty() => stats.count(Counter::SignalsIgnored),
             None => {}
         }
         let attempts = attribute(host.attributes(), path::UPSTREAM_REQUEST_ATTEMPT_COUNT).unwrap_or_default();
@@ -68,13 +75,14 @@ impl Stream {
 
     /// Inbound: what the outbound listener of this proxy learnt of this trace, on whichever worker.
     pub(super) fn find_mark(&mut self, host: &dyn StreamHost, stats: &mut Stats) {
-        let Some((_, sampling)) = self.policy().filter(|(policy, _)| policy.errors.whole_path) else { return };
+        let Some((policy, sampling)) = self.policy().filter(|(policy, _)| policy.errors.whole_path) else { return };
         let mark = host.read_mark(sampling.head.randomness).filter(|mark| mark.trace_id == self.trace_id);
         let start = || attribute(host.attributes(), path::REQUEST_TIME);
         // A mark that is older than this request belongs to another one of the trace: the attempt before, or another call.
         let Some(mark) = mark.filter(|mark| start().is_none_or(|start| mark.time_ns >= start)) else { return };
+        let Some(kept) = mark.kept.bounded(policy.errors.threshold, sampling.head.randomness) else { return };
         let Some(sampling) = self.sampling_mut() else { return };
-        sampling.whole_path.learn(mark.kept);
+        sampling.whole_path.learn(kept);
         stats.count(Counter::MarksFound);
     }
 
