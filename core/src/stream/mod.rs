@@ -9,6 +9,7 @@
 //! | `response` | response headers: the status, and what is changed in them |
 //! | `whole_path` | the keep signal and the mark: callers learn of an error that was kept below |
 //! | `callers` | which callers of a gateway are told |
+//! | `span_ids` | span ids of inbound requests, which can be recognised |
 //! | `outcome` | what is known of the request, so far and at its end |
 //! | `finish` | the end: the final decision, and the span if it is kept |
 //!
@@ -21,6 +22,7 @@ mod outcome;
 mod plan;
 mod request;
 mod response;
+mod span_ids;
 mod state;
 mod whole_path;
 
