@@ -21,9 +21,9 @@ impl Expressions {
             let id = abi::foreign_function("expr_create", expression.as_bytes());
             id.ok().filter(|id| !id.is_empty())
         };
-        let span = |kind| compile(batch_read::expression(kind, istio));
-        let (server, client) = (span(Kind::Server), span(Kind::Client));
-        Self { istio, server, client, end: compile(batch_read::end_expression()) }
+        let span = |kind| batch_read::expression(kind, istio);
+        let [server, client, end] = [span(Kind::Server), span(Kind::Client), batch_read::end_expression()].map(compile);
+        Self { istio, server, client, end }
     }
 
     /// The attributes of the current stream; `None` if they must be read one by one.
