@@ -19,6 +19,7 @@ pub struct Live<'a> {
     /// Without them every attribute is read by itself.
     expressions: Option<&'a Expressions>,
     batch: OnceCell<Option<BatchRead>>,
+    end: OnceCell<Option<BatchRead>>,
     request: OnceCell<Vec<u8>>,
     response: OnceCell<Vec<u8>>,
     trailers: OnceCell<Vec<u8>>,
@@ -35,7 +36,7 @@ impl<'a> Live<'a> {
 
 impl Attributes for Live<'_> {
     fn get(&self, path: &[u8]) -> Option<Cow<'_, [u8]>> {
-        let known = self.batch.get().and_then(Option::as_ref).and_then(|batch| batch.get(path));
+        let known = [&self.batch, &self.end].into_iter().find_map(|read| read.get()?.as_ref()?.get(path));
         known.map_or_else(|| abi::property(path).ok().map(Cow::from), |value| value.map(Cow::from))
     }
 
@@ -46,6 +47,12 @@ impl Attributes for Live<'_> {
 
     fn expect_span(&self, kind: Kind) {
         self.batch.get_or_init(|| self.expressions?.evaluate(kind));
+    }
+
+    fn expect_end(&self) {
+        if self.batch.get().is_none() {
+            self.end.get_or_init(|| self.expressions?.evaluate_end());
+        }
     }
 
     fn request_headers(&self) -> Vec<Header<'_>> {

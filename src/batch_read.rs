@@ -6,6 +6,7 @@
 //! absent (then there is no list at all), every attribute is read by itself, as before.
 
 use crate::pairs::decode_pairs;
+use sidespan_core::http::headers::Header;
 use sidespan_core::span::Kind;
 use sidespan_core::span::attributes::path;
 use std::ops::Range;
@@ -25,6 +26,9 @@ const PRESENT: [&[u8]; 12] = [
     path::ROUTE_NAME,
     path::SOURCE_ADDRESS,
 ];
+
+/// What is asked of a request that ends, whether a span comes of it or not.
+const AT_END: [&[u8]; 2] = [path::RESPONSE_FLAGS, path::REQUEST_DURATION];
 
 /// Attributes of Istio that most requests lack, and CEL expressions that tell whether they are there: absent ones are not read.
 const SERVER_ABSENT: [Absence; 3] = [
@@ -61,6 +65,11 @@ pub fn expression(kind: Kind, istio: bool) -> String {
     format!("[{}]", items.join(", "))
 }
 
+/// The expression for [`BatchRead::read_end`].
+pub fn end_expression() -> String {
+    format!("[{}]", AT_END.map(dotted).join(", "))
+}
+
 fn dotted(path: &[u8]) -> String {
     String::from_utf8_lossy(path).replace('\0', ".")
 }
@@ -81,6 +90,23 @@ fn absences(kind: Kind, istio: bool) -> &'static [Absence] {
     }
 }
 
+/// Where the values of these paths are in the answer that `items` were read from. Lengths of names and values come first, then
+/// the items one after the other, each with its NUL and that of no value.
+fn ranges(
+    paths: &[&'static [u8]],
+    last: Option<&'static [u8]>,
+    items: &[Header<'_>],
+) -> Vec<(&'static [u8], Range<usize>)> {
+    let mut values = Vec::with_capacity(items.len());
+    let mut start = items.len().saturating_mul(8).saturating_add(4);
+    for (path, item) in paths.iter().chain(&last).zip(items) {
+        let end = start.saturating_add(item.name.len());
+        values.push((*path, start..end));
+        start = end.saturating_add(item.value.len()).saturating_add(2);
+    }
+    values
+}
+
 // === impl BatchRead ===
 
 impl BatchRead {
@@ -89,20 +115,12 @@ impl BatchRead {
     pub fn read(kind: Kind, istio: bool, answer: Vec<u8>) -> Option<Self> {
         let items = decode_pairs(&answer);
         let absences = absences(kind, istio);
-        let (present, rest) = items.split_at_checked(PRESENT.len())?;
+        let (_, rest) = items.split_at_checked(PRESENT.len())?;
         let (san, tests) = rest.split_first()?;
         if tests.len() != absences.len() {
             return None;
         }
-        let mut values = Vec::with_capacity(PRESENT.len().saturating_add(1));
-        // Lengths of names and values come first, then the items one after the other, each with its NUL and that of no value.
-        let mut start = items.len().saturating_mul(8).saturating_add(4);
-        let paths = PRESENT.iter().copied().chain([peer_san(kind)]);
-        for (path, item) in paths.zip(present.iter().chain([san])) {
-            let end = start.saturating_add(item.name.len());
-            values.push((path, start..end));
-            start = end.saturating_add(item.value.len()).saturating_add(2);
-        }
+        let mut values = ranges(&PRESENT, Some(peer_san(kind)), &items);
         let mut absent = Vec::with_capacity(absences.len().saturating_add(1));
         if san.name.is_empty() {
             values.pop();
@@ -111,6 +129,13 @@ impl BatchRead {
         let missing = absences.iter().zip(tests).filter(|(_, test)| test.name == [0]);
         absent.extend(missing.map(|(absence, _)| absence.prefix));
         Some(Self { answer, values, absent })
+    }
+
+    /// Reads the answer to [`end_expression`].
+    pub fn read_end(answer: Vec<u8>) -> Option<Self> {
+        let items = decode_pairs(&answer);
+        let values = (items.len() == AT_END.len()).then(|| ranges(&AT_END, None, &items))?;
+        Some(Self { answer, values, absent: Vec::new() })
     }
 
     /// `None`: not known, ask the host. `Some(None)`: known to be absent.
@@ -125,7 +150,6 @@ impl BatchRead {
 mod tests {
     use super::*;
     use crate::pairs::encode_pairs;
-    use sidespan_core::http::headers::Header;
 
     fn answer(items: &[&[u8]]) -> Vec<u8> {
         encode_pairs(&items.iter().map(|item| Header::new(*item, "")).collect::<Vec<_>>())
@@ -157,6 +181,18 @@ mod tests {
         ];
         for (path, expected) in table {
             assert_eq!(found.get(path), *expected, "{}", dotted(path));
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_request_is_two_attributes() {
+        assert_eq!(end_expression(), "[response.flags, request.duration]");
+        let found = BatchRead::read_end(answer(&[b"12345678", b"87654321"])).expect("two items");
+        assert_eq!(found.get(path::RESPONSE_FLAGS), Some(Some(&b"12345678"[..])));
+        assert_eq!(found.get(path::REQUEST_DURATION), Some(Some(&b"87654321"[..])));
+        assert_eq!(found.get(path::REQUEST_TIME), None);
+        for length in [0, 1, 3] {
+            assert_eq!(BatchRead::read_end(answer(&vec![&b"x"[..]; length])), None, "{length}");
         }
     }
 

@@ -4,11 +4,12 @@ use crate::abi;
 use crate::batch_read::{self, BatchRead};
 use sidespan_core::span::Kind;
 
-/// Compiled by the host, one for each kind of span; none where the host knows no CEL.
+/// Compiled by the host, one for each kind of span and one for requests of which none may come; none where the host knows no CEL.
 pub struct Expressions {
     istio: bool,
     server: Option<Vec<u8>>,
     client: Option<Vec<u8>>,
+    end: Option<Vec<u8>>,
 }
 
 // === impl Expressions ===
@@ -16,11 +17,13 @@ pub struct Expressions {
 impl Expressions {
     /// Compiles them; `istio`: also for what only Istio's proxies have.
     pub fn new(istio: bool) -> Self {
-        let compile = |kind| {
-            let id = abi::foreign_function("expr_create", batch_read::expression(kind, istio).as_bytes());
+        let compile = |expression: String| {
+            let id = abi::foreign_function("expr_create", expression.as_bytes());
             id.ok().filter(|id| !id.is_empty())
         };
-        Self { istio, server: compile(Kind::Server), client: compile(Kind::Client) }
+        let span = |kind| batch_read::expression(kind, istio);
+        let [server, client, end] = [span(Kind::Server), span(Kind::Client), batch_read::end_expression()].map(compile);
+        Self { istio, server, client, end }
     }
 
     /// The attributes of the current stream; `None` if they must be read one by one.
@@ -32,11 +35,17 @@ impl Expressions {
         let answer = abi::foreign_function("expr_evaluate", id?).ok()?;
         BatchRead::read(kind, self.istio, answer)
     }
+
+    /// How the current stream ended; `None` likewise.
+    pub fn evaluate_end(&self) -> Option<BatchRead> {
+        let answer = abi::foreign_function("expr_evaluate", self.end.as_ref()?).ok()?;
+        BatchRead::read_end(answer)
+    }
 }
 
 impl Drop for Expressions {
     fn drop(&mut self) {
-        for id in [&self.server, &self.client].into_iter().flatten() {
+        for id in [&self.server, &self.client, &self.end].into_iter().flatten() {
             // If the host does not delete it, a few hundred bytes stay for each configuration.
             let _ = abi::foreign_function("expr_delete", id);
         }

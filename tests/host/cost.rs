@@ -4,6 +4,7 @@ use super::attributes::{Direction, EndFacts};
 use super::process::Process;
 use super::traffic::{ERRORS_ONLY, FLUSH, KEEP_ALL, traced};
 use super::world::{Calls, World};
+use std::time::Duration;
 
 fn reads(calls: &Calls, path: &str) -> usize {
     calls.iter().filter(|call| call.function == "proxy_get_property" && call.detail == path).count()
@@ -41,6 +42,8 @@ const MARK: &[&str] =
 /// The trailers, of gRPC only.
 const TRAILERS: &[&str] = &["log: get_header_map_pairs"];
 const END: &[&str] = &["log: get_property response.flags"];
+/// The flags and the duration, of a response with a body, inbound: a long one may have met an error after its headers.
+const END_OF_BODY: &[&str] = &["log: call_foreign_function expr_evaluate"];
 /// What a span is made of, once it is kept: headers, among them whether our context was changed, and all attributes in one go.
 const SPAN: &[&str] = &["log: call_foreign_function expr_evaluate", "log: get_header_map_pairs"];
 /// The same one by one, where Envoy knows no CEL.
@@ -76,19 +79,19 @@ fn a_request_costs_exactly_these_host_calls() {
     let early = &*early.iter().map(String::as_str).collect::<Vec<_>>();
     let late = &*late.iter().map(String::as_str).collect::<Vec<_>>();
     let table: &[(&str, Request, usize, &[&[&str]])] = &[
-        ("unsampled success", (ERRORS_ONLY, Inbound, "00", "200", None), 6, &[START, INBOUND, END]),
+        ("unsampled success", (ERRORS_ONLY, Inbound, "00", "200", None), 6, &[START, INBOUND, END_OF_BODY]),
         ("unsampled success", (ERRORS_ONLY, Outbound, "00", "200", None), 6, &[START, OUTBOUND, END]),
-        ("the same, gRPC", (ERRORS_ONLY, Inbound, "00", "200", Some("0")), 7, &[START, INBOUND, TRAILERS, END]),
+        ("the same, gRPC", (ERRORS_ONLY, Inbound, "00", "200", Some("0")), 7, &[START, INBOUND, TRAILERS, END_OF_BODY]),
         ("the same, gRPC", (ERRORS_ONLY, Outbound, "00", "200", Some("0")), 7, &[START, OUTBOUND, TRAILERS, END]),
         ("sampled", (KEEP_ALL, Inbound, "01", "200", None), 7, &[START, INBOUND, SPAN]),
         ("sampled", (KEEP_ALL, Outbound, "01", "200", None), 7, &[START, OUTBOUND, SPAN]),
-        ("late kept", (ERRORS_ONLY, Inbound, "00", "503", None), 9, &[START, INBOUND, SIGNAL, END, SPAN]),
+        ("late kept", (ERRORS_ONLY, Inbound, "00", "503", None), 9, &[START, INBOUND, SIGNAL, END_OF_BODY, SPAN]),
         ("late kept", (ERRORS_ONLY, Outbound, "00", "503", None), 11, &[START, OUTBOUND, early, END, SPAN]),
         (
             "late kept, by its trailers",
             (ERRORS_ONLY, Inbound, "00", "200", Some("13")),
             10,
-            &[START, INBOUND, TRAILERS, END, SPAN, MESSAGE],
+            &[START, INBOUND, TRAILERS, END_OF_BODY, SPAN, MESSAGE],
         ),
         (
             "late kept, by its trailers",
@@ -106,19 +109,57 @@ fn a_request_costs_exactly_these_host_calls() {
 #[test]
 fn a_success_costs_the_same_with_a_body_and_without() {
     use Direction::{Inbound, Outbound};
+    let bodies = [("none", false, 5), ("at once", true, 5), ("104 ms after 100 ms", true, 104)];
     for (direction, expected) in [(Inbound, INBOUND), (Outbound, OUTBOUND)] {
-        for with_body in [true, false] {
+        for (what, with_body, millis) in bodies {
             let mut world = World::new(ERRORS_ONLY);
             for _ in 0..2 {
                 world.forget_calls();
                 let stream = world.request(direction, traced("00"));
                 match with_body {
-                    true => stream.response(&[(":status", "200")]),
+                    true if millis == 5 => stream.response(&[(":status", "200")]),
+                    true => stream.response(&[(":status", "200"), ("x-envoy-upstream-service-time", "100")]),
                     false => stream.whole_response(&[(":status", "200"), ("content-length", "0")]),
                 }
-                stream.finish(EndFacts::default());
+                stream.finish(EndFacts::default().after(Duration::from_millis(millis)));
             }
-            expect(&format!("{direction:?}, body: {with_body}"), &world.calls(), 6, &[START, expected, END]);
+            let end = if with_body && direction == Inbound { END_OF_BODY } else { END };
+            expect(&format!("{direction:?}, body: {what}"), &world.calls(), 6, &[START, expected, end]);
+        }
+    }
+}
+
+/// Inbound only, and only where an error below can have come too late for the response headers.
+#[test]
+fn a_stream_that_goes_on_for_long_or_is_reset_looks_for_a_mark_once_more() {
+    use Direction::{Inbound, Outbound};
+    const DISCONNECT: u64 = 1 << 14;
+    type Row = (&'static str, Option<&'static [(&'static str, &'static str)]>, EndFacts, usize);
+    let long = || EndFacts::default().after(Duration::from_millis(50));
+    let gone = || EndFacts { flags: DISCONNECT, code: Some(0), ..EndFacts::default() };
+    let table: [Row; 5] = [
+        ("a long body", Some(&[(":status", "200")]), long(), 2),
+        ("late headers", Some(&[(":status", "200"), ("x-envoy-upstream-service-time", "46")]), long(), 1),
+        (
+            "a long body after late headers",
+            Some(&[(":status", "200"), ("x-envoy-upstream-service-time", "40")]),
+            long(),
+            2,
+        ),
+        ("reset in its body", Some(&[(":status", "200")]), gone(), 2),
+        ("reset before headers", None, gone(), 1),
+    ];
+    for (what, response, end, inbound) in table {
+        for (direction, expected) in [(Inbound, inbound), (Outbound, 0)] {
+            let mut world = World::new(ERRORS_ONLY);
+            let stream = world.request(direction, traced("00"));
+            world.forget_calls();
+            if let Some(headers) = response {
+                stream.response(headers);
+            }
+            stream.finish(end.clone());
+            let calls = world.calls();
+            assert_eq!(all(&calls, "proxy_get_shared_data"), expected, "{what}, {direction:?}\n{}", calls.table());
         }
     }
 }

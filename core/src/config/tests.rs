@@ -111,6 +111,8 @@ fn every_default_is_the_documented_one() {
     assert_eq!(config.propagation.trust, Trust::Continue, "propagation.trust");
     assert_eq!(config.propagation.trace_id_response_header, None, "propagation.traceIdResponseHeader");
     assert!(!config.propagation.expose_keep_signal, "propagation.exposeKeepSignal");
+    assert!(!config.propagation.foreign_keep_signals, "propagation.foreignKeepSignals");
+    assert_eq!(config.propagation.answer_callers, AnswerCallers::Auto, "propagation.answerCallers");
     assert_eq!(config.sampling.random_sampling_percentage.percent(), 1.0, "sampling.randomSamplingPercentage");
     assert_eq!(config.sampling.parent, Parent::Respect, "sampling.parent");
     assert_eq!(config.sampling.rules, [], "sampling.rules");
@@ -498,7 +500,7 @@ fn each_mistake_is_named_with_its_path_and_a_hint() {
         (
             r#"{"sampling": {"rules": [{"name": "x"}]}}"#,
             &[
-                "sampling.rules[0]: decides nothing (give `randomSamplingPercentage`, `drop`, `parent`, `errors` or `slow`)",
+                "sampling.rules[0]: decides nothing (give `randomSamplingPercentage`, `drop`, `parent`, `errors`, `slow` or `keepSignals: false`)",
             ],
         ),
         (

@@ -47,6 +47,8 @@ pub struct Policy {
     pub errors: ErrorPolicy,
     /// Slow requests.
     pub slow: Option<SlowPolicy>,
+    /// Whether the keep signals of callees are believed.
+    pub keep_signals: bool,
 }
 
 /// The rules that can apply to this workload, and the default behind them.
@@ -133,6 +135,7 @@ impl Policy {
             parent: rule.parent.unwrap_or(config.parent),
             errors: ErrorPolicy::new(rule.errors.as_ref().unwrap_or(&config.errors)),
             slow: rule.slow.as_ref().or(config.slow.as_ref()).map(SlowPolicy::new),
+            keep_signals: rule.keep_signals,
         }
     }
 }

@@ -23,6 +23,9 @@ pub trait Attributes {
     fn get_map(&self, path: &[u8]) -> Option<Pairs>;
     /// A span of this kind is about to be built. A host that can read its attributes in one call should do so now.
     fn expect_span(&self, _: Kind) {}
+    /// The request has ended, and how ([`path::RESPONSE_FLAGS`]) and how long it lasted ([`path::REQUEST_DURATION`]) is about to
+    /// be asked. A host that can read both in one call should do so now.
+    fn expect_end(&self) {}
     /// The request headers, names in lower case; empty if there are none.
     fn request_headers(&self) -> Vec<Header<'_>>;
     /// The response headers, likewise.

@@ -51,8 +51,9 @@ impl Stream {
         let failed = policy.errors.is_error(&outcome);
         match self.original.direction {
             Direction::Outbound => self.leave_mark(&outcome, failed, host, stats),
-            // No mark is looked for again: the response headers have left, so nobody can be told any more.
-            Direction::Inbound | Direction::Gateway => {}
+            Direction::Inbound => self.find_late_mark(&outcome, host, stats),
+            // It hears its callees itself, and has heard them all when the response headers came.
+            Direction::Gateway => {}
         }
         let (policy, sampling) = self.policy()?;
         let decision = sampling::revise(policy, &sampling.head, failed, &outcome, sampling.whole_path.below);

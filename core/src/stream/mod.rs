@@ -8,20 +8,25 @@
 //! | `request` | request headers: extract, decide, edit; once each |
 //! | `response` | response headers: the status, and what is changed in them |
 //! | `whole_path` | the keep signal and the mark: callers learn of an error that was kept below |
+//! | `callers` | which callers of a gateway are told |
+//! | `span_ids` | span ids of inbound requests, which can be recognised |
 //! | `outcome` | what is known of the request, so far and at its end |
 //! | `finish` | the end: the final decision, and the span if it is kept |
 //!
 //! A worker of a proxy needs this room only. [`crate::pipeline`] collects the spans, perhaps on another thread.
 
+mod callers;
 mod finish;
 mod host;
 mod outcome;
 mod plan;
 mod request;
 mod response;
+mod span_ids;
 mod state;
 mod whole_path;
 
+pub use self::callers::caller_is_in_mesh;
 pub use self::finish::Finished;
 pub use self::host::{MarkWritten, StreamHost};
 pub use self::plan::Plan;

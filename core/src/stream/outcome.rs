@@ -25,6 +25,10 @@ impl Stream {
 
     /// When the stream has ended.
     pub(super) fn outcome(&self, policy: &Policy, attributes: &dyn Attributes) -> Outcome {
+        let with_duration = policy.slow.is_some() || (policy.errors.whole_path && self.had_a_body());
+        if with_duration {
+            attributes.expect_end();
+        }
         let http_status = match self.response.seen {
             true => self.response.status,
             false => {
@@ -41,7 +45,7 @@ impl Stream {
             grpc_status,
             grpc: self.original.grpc,
             flags: ResponseFlags(attribute(attributes, path::RESPONSE_FLAGS).unwrap_or_default()),
-            duration_ns: if policy.slow.is_some() { duration_ns(attributes) } else { 0 },
+            duration_ns: if with_duration { duration_ns(attributes) } else { 0 },
             attempts: self.response.attempts,
         }
     }

@@ -1,6 +1,7 @@
 //! The request headers: which trace, is it sampled, and what the next hop is told.
 
 use super::plan::Plan;
+use super::span_ids;
 use super::state::{Recording, ResponseHead, Sampling, Stream, WholePath, parent_state};
 use crate::config::{Direction, Trust};
 use crate::context::Sampled;
@@ -83,9 +84,11 @@ impl Stream {
         }
     }
 
-    /// Starts a span of our own.
+    /// Starts a span of our own. That of an inbound request has an id that can be recognised.
     fn record(&mut self, number: usize, policy: &Policy, entropy: &mut dyn Entropy) {
-        if self.incoming.extracted.as_ref().is_some_and(|found| found.span_id.is_some()) {
+        if self.original.direction == Direction::Inbound {
+            self.span_id = span_ids::inbound(self.trace_id, entropy);
+        } else if self.incoming.extracted.as_ref().is_some_and(|found| found.span_id.is_some()) {
             self.span_id = SpanId::random(entropy);
         }
         let head = sampling::decide(policy, self.trace_id, parent_state(&self.incoming).as_ref());

@@ -19,27 +19,21 @@ impl Stream {
         self.response = ResponseHead {
             seen: true,
             complete: end_of_stream,
+            after_ns: service_time_ns(headers),
             status: headers::first(headers, b":status").and_then(number),
             grpc_status: headers::first(headers, b"grpc-status").filter(|_| self.original.grpc).and_then(number),
             attempts: 0,
         };
         let mut edits = Vec::new();
-        match self.original.direction {
-            Direction::Inbound => {
-                self.find_mark(host, stats);
-                edits.extend(self.signal_to_caller(host, stats));
-            }
-            Direction::Outbound => {
-                self.hear_callee(headers, host, stats, &mut edits);
-                self.mark_early(host, stats);
-            }
-            // One listener serves both sides, so it needs no mark for what it hears.
-            Direction::Gateway => {
-                self.hear_callee(headers, host, stats, &mut edits);
-                if self.plan.identity().waypoint {
-                    edits.extend(self.signal_to_caller(host, stats));
-                }
-            }
+        let direction = self.original.direction;
+        // A gateway's listener serves both sides, so it needs no mark for what it hears.
+        match direction {
+            Direction::Inbound => self.find_mark(host, stats),
+            Direction::Outbound | Direction::Gateway => self.hear_callee(headers, host, stats, &mut edits),
+        }
+        match direction {
+            Direction::Outbound => self.mark_early(host, stats),
+            Direction::Inbound | Direction::Gateway => edits.extend(self.signal_to_caller(host, stats)),
         }
         edits.extend(self.trace_id_header());
         edits
@@ -52,6 +46,12 @@ impl Stream {
         let to_caller = self.original.direction != Direction::Outbound;
         to_caller.then(|| HeaderEdit::Set(name.clone().into(), self.trace_id.hex().to_vec()))
     }
+}
+
+/// What Envoy's router has measured, in milliseconds (`x-envoy-upstream-service-time`); 0 where that header is suppressed.
+fn service_time_ns(headers: &[Header<'_>]) -> u64 {
+    let time = headers::first(headers, b"x-envoy-upstream-service-time").and_then(number::<u32>);
+    u64::from(time.unwrap_or_default()).saturating_mul(1_000_000)
 }
 
 /// A decimal number.

@@ -58,6 +58,8 @@ pub(super) struct ResponseHead {
     pub(super) seen: bool,
     /// Nothing follows the headers.
     pub(super) complete: bool,
+    /// From the end of the request to these headers, in nanoseconds; 0 where Envoy does not tell.
+    pub(super) after_ns: u64,
     pub(super) status: Option<u16>,
     pub(super) grpc_status: Option<u32>,
     /// Upstream attempts so far; 0 where they were not read.

@@ -5,23 +5,35 @@
 
 use super::host::{MarkWritten, StreamHost};
 use super::outcome::attribute;
+use super::span_ids;
 use super::state::Stream;
+use crate::config::Direction;
 use crate::context::Sampled;
 use crate::export::{Counter, Stats};
 use crate::http::headers::{Header, HeaderEdit};
+use crate::id::SpanId;
 use crate::sampling;
 use crate::sampling::late_keep::{self, Kept, Mark, Signal};
 use crate::sampling::outcome::Outcome;
+use crate::sampling::response_flags::ResponseFlags;
+use crate::sampling::threshold::Threshold;
 use crate::span::attributes::path;
 
+/// A body that takes no longer than this after its headers is complete: no mark is looked for behind it. The headers' time is
+/// that of Envoy's router; without it the whole request counts.
+const SHORT_BODY_NS: u64 = 5_000_000;
+
 impl Stream {
-    /// Inbound: a late keep is signalled to the caller. Also to a caller that samples the trace anyway, because its span then
-    /// belongs to another stratum and has another threshold.
+    /// Inbound and gateway: a late keep is signalled to the caller. Also to a caller that samples the trace anyway, because its
+    /// span then belongs to another stratum and has another threshold.
     pub(super) fn signal_to_caller(&self, host: &dyn StreamHost, stats: &mut Stats) -> Option<HeaderEdit> {
         let (policy, _) = self.policy().filter(|(policy, _)| policy.errors.whole_path)?;
         self.incoming.extracted.as_ref()?;
         let outcome = self.outcome_so_far(policy, host);
         let kept = self.promise(&outcome, policy.errors.is_error_so_far(&outcome))?;
+        if !self.answers_caller(host.attributes()) {
+            return None;
+        }
         let signal = Signal { trace_id: self.trace_id, span_id: self.span_id, kept };
         stats.count(Counter::SignalsSent);
         // A header of its own: the application's stays as it is, and a quote that it left open cannot hide the signal.
@@ -36,16 +48,20 @@ impl Stream {
         stats: &mut Stats,
         edits: &mut Vec<HeaderEdit>,
     ) {
-        let unsampled = self.head().is_some_and(|head| head.sampled == Sampled::Deny);
-        let signal = late_keep::find(headers, self.trace_id, unsampled);
-        if !self.plan.config().propagation.expose_keep_signal {
+        let propagation = &self.plan.config().propagation;
+        // To a caller that had asked for sampling, a foreign signal is no news.
+        let unsampled = || self.head().is_some_and(|head| head.sampled == Sampled::Deny);
+        let heard = late_keep::find(headers, self.trace_id, propagation.foreign_keep_signals && unsampled());
+        if !propagation.expose_keep_signal {
             late_keep::strip(headers, edits);
         }
-        let Some((policy, _)) = self.policy().filter(|(policy, _)| policy.errors.whole_path) else { return };
+        let Some((policy, sampling)) = self.policy().filter(|(policy, _)| policy.errors.whole_path) else { return };
         let errors = policy.errors.threshold;
+        let believed = heard.filter(|_| policy.keep_signals);
+        let signal = believed.and_then(|kept| kept.bounded(errors, sampling.head.randomness));
         match signal {
             Some(_) => stats.count(Counter::SignalsReceived),
-            None if !edits.is_empty() => stats.count(Counter::SignalsIgnored),
+            None if heard.is_some() || !edits.is_empty() => stats.count(Counter::SignalsIgnored),
             None => {}
         }
         let attempts = attribute(host.attributes(), path::UPSTREAM_REQUEST_ATTEMPT_COUNT).unwrap_or_default();
@@ -66,15 +82,43 @@ impl Stream {
     }
 
     /// Inbound: what the outbound listener of this proxy learnt of this trace, on whichever worker.
+    #[inline(never)]
     pub(super) fn find_mark(&mut self, host: &dyn StreamHost, stats: &mut Stats) {
-        let Some((_, sampling)) = self.policy().filter(|(policy, _)| policy.errors.whole_path) else { return };
+        let Some((policy, sampling)) = self.policy().filter(|(policy, _)| policy.errors.whole_path) else { return };
         let mark = host.read_mark(sampling.head.randomness).filter(|mark| mark.trace_id == self.trace_id);
+        let mark = mark.filter(|mark| mark.parent.is_none_or(|parent| self.is_below(parent)));
         let start = || attribute(host.attributes(), path::REQUEST_TIME);
         // A mark that is older than this request belongs to another one of the trace: the attempt before, or another call.
         let Some(mark) = mark.filter(|mark| start().is_none_or(|start| mark.time_ns >= start)) else { return };
+        let Some(kept) = mark.kept.bounded(policy.errors.threshold, sampling.head.randomness) else { return };
         let Some(sampling) = self.sampling_mut() else { return };
-        sampling.whole_path.learn(mark.kept);
+        sampling.whole_path.learn(kept);
         stats.count(Counter::MarksFound);
+    }
+
+    /// Inbound, at the end: an error may have come after the response headers, or there were none. Nobody above can be told any
+    /// more, but the span of this request is still to be made. A host call, so only where it can matter.
+    pub(super) fn find_late_mark(&mut self, outcome: &Outcome, host: &dyn StreamHost, stats: &mut Stats) {
+        let reset = outcome.flags.any(ResponseFlags::CLIENT_GONE) || outcome.flags.any(ResponseFlags::FAILURE);
+        let head = &self.response;
+        let body_ns = outcome.duration_ns.saturating_sub(head.after_ns);
+        let went_on = !head.seen || (!head.complete && (reset || body_ns > SHORT_BODY_NS));
+        let unknown = self.sampling().is_some_and(|sampling| sampling.whole_path.below.is_none());
+        // What an earlier filter answered reached nobody below.
+        if went_on && unknown && self.original.seen {
+            self.find_mark(host, stats);
+        }
+    }
+
+    /// Inbound: the response did not end with its headers, so how long it lasted matters to [`Self::find_late_mark`].
+    pub(super) fn had_a_body(&self) -> bool {
+        self.original.direction == Direction::Inbound && self.response.seen && !self.response.complete
+    }
+
+    /// Whether an outbound request with this parent belongs to this inbound request, as far as anybody can tell: not if the
+    /// parent is the span of another inbound request. A span that the application made itself may be below any of them.
+    fn is_below(&self, parent: SpanId) -> bool {
+        parent == self.span_id || !span_ids::is_inbound(parent, self.trace_id)
     }
 
     /// Outbound: tells the listener that serves our caller, once. A second mark would say the same.
@@ -84,7 +128,8 @@ impl Stream {
             return;
         }
         let Some(kept) = self.promise(outcome, failed) else { return };
-        let mark = Mark { trace_id: self.trace_id, kept, time_ns: host.now_ns() };
+        let parent = self.incoming.extracted.as_ref().and_then(|found| found.span_id);
+        let mark = Mark { trace_id: self.trace_id, kept, cap: Threshold::ALWAYS, time_ns: host.now_ns(), parent };
         match host.write_mark(sampling.head.randomness, mark) {
             MarkWritten::Stored => stats.count(Counter::MarksWritten),
             MarkWritten::Overwrote => {
@@ -99,6 +144,7 @@ impl Stream {
     }
 
     /// The threshold with which callers may count on this span being kept late; `None` if it is not.
+    #[inline(never)]
     fn promise(&self, outcome: &Outcome, failed: bool) -> Option<Kept> {
         let (policy, sampling) = self.policy()?;
         let decision = sampling::revise(policy, &sampling.head, failed, outcome, sampling.whole_path.below);

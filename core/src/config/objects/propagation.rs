@@ -16,6 +16,10 @@ object! {
             schema {"pattern": "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"};
         /// Leaves the keep signal in responses to applications and outside clients, instead of removing it.
         "exposeKeepSignal" => expose_keep_signal: bool = false;
+        /// Also believes signals of other instrumentation (`traceresponse`, and `server-timing: trace` without our `th`).
+        "foreignKeepSignals" => foreign_keep_signals: bool = false;
+        /// Which callers of a gateway get the keep signal. Sidecars and waypoints always send it.
+        "answerCallers" => answer_callers: AnswerCallers = AnswerCallers::Auto;
     }
 }
 
@@ -38,6 +42,18 @@ choice! {
         "gcp" => Gcp,
         /// `ot-tracer-*`.
         "ottrace" => OtTrace,
+    }
+}
+
+choice! {
+    /// Which callers of a gateway get the keep signal.
+    pub enum AnswerCallers {
+        /// Those that show a certificate of the gateway's own trust domain.
+        "auto" => Auto,
+        /// All of them, also clients outside.
+        "always" => Always,
+        /// None.
+        "never" => Never,
     }
 }
 

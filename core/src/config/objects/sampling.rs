@@ -35,7 +35,8 @@ object! {
     /// One sampling rule.
     pub struct Rule schema {"anyOf": [
         {"required": ["randomSamplingPercentage"]}, {"required": ["drop"], "properties": {"drop": {"const": true}}},
-        {"required": ["parent"]}, {"required": ["errors"]}, {"required": ["slow"]}
+        {"required": ["parent"]}, {"required": ["errors"]}, {"required": ["slow"]},
+        {"required": ["keepSignals"], "properties": {"keepSignals": {"const": false}}}
     ]} {
         /// For logs and metrics.
         "name" => name: String = String::new();
@@ -51,6 +52,8 @@ object! {
         "errors" => errors: Option<Errors> = None;
         /// Overrides `sampling.slow`, as a whole.
         "slow" => slow: Option<Slow> = None;
+        /// Whether the keep signals of callees are believed. `false` is for hosts outside the mesh.
+        "keepSignals" => keep_signals: bool = true;
     }
 }
 
