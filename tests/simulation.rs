@@ -341,7 +341,8 @@ impl Mesh {
     fn leave_mark(&mut self, stream: &mut Stream, response: &Response, ended: bool) {
         let Some(kept) = self.promise(stream, response, ended).filter(|_| !stream.told) else { return };
         stream.told = true;
-        let mark = Mark { trace_id: stream.trace_id, kept, time_ns: self.request * MILLISECOND };
+        let time_ns = self.request * MILLISECOND;
+        let mark = Mark { trace_id: stream.trace_id, kept, cap: Threshold::ALWAYS, time_ns, parent: None };
         let slot = self.pods[stream.pod].marks.entry(late_keep::slot(stream.head.randomness)).or_default();
         *slot = mark.replace(Mark::decode(slot)).0.encode().to_vec();
     }

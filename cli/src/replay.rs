@@ -254,7 +254,8 @@ impl StreamHost for CaseHost {
     }
 
     fn read_mark(&self, _: u64) -> Option<Mark> {
-        self.marked.map(|trace_id| Mark { trace_id, kept: Kept::At(Threshold::ALWAYS), time_ns: u64::MAX })
+        let all = Threshold::ALWAYS;
+        self.marked.map(|trace_id| Mark { trace_id, kept: Kept::At(all), cap: all, time_ns: u64::MAX, parent: None })
     }
 
     fn write_mark(&self, _: u64, _: Mark) -> MarkWritten {

@@ -11,13 +11,13 @@ use crate::http::headers::{Header, HeaderEdit, trim, values};
 use crate::id::{SpanId, TraceId, decode_lower_hex};
 use crate::sampling::threshold::Threshold;
 
-/// Slots for marks in shared data, which neither expires nor can be removed: at most 33 bytes and a short key each.
+/// Slots for marks in shared data, which neither expires nor can be removed: at most 49 bytes and a short key each.
 pub const SLOTS: u64 = 4096;
 
 /// A mark this young may still be needed when another one takes its slot.
 const LIVE_NS: u64 = 10_000_000_000;
-const MARK: usize = 33;
-const VERSION: u8 = 1;
+const MARK: usize = 49;
+const VERSION: u8 = 2;
 const UNKNOWN: u64 = u64::MAX;
 
 /// The threshold with which something below was kept.
@@ -47,8 +47,12 @@ pub struct Mark {
     pub trace_id: TraceId,
     /// The threshold that it is kept with.
     pub kept: Kept,
+    /// The threshold that the caps of its path apply; [`Threshold::ALWAYS`] where no cap binds.
+    pub cap: Threshold,
     /// When it was left, in nanoseconds since the epoch.
     pub time_ns: u64,
+    /// The parent of the outbound request that left it; `None` if that is not known, or if requests of several parents did.
+    pub parent: Option<SpanId>,
 }
 
 // === impl Kept ===
@@ -207,8 +211,10 @@ impl Mark {
             Kept::Unknown => UNKNOWN,
         };
         let mut out = [VERSION; MARK];
-        let (kept, time) = (kept.to_le_bytes(), self.time_ns.to_le_bytes());
-        for (target, source) in out.iter_mut().skip(1).zip(self.trace_id.as_bytes().iter().chain(&kept).chain(&time)) {
+        let (kept, cap, time) = (kept.to_le_bytes(), self.cap.value().to_le_bytes(), self.time_ns.to_le_bytes());
+        let parent = self.parent.map_or([0; 8], |parent| *parent.as_bytes());
+        let fields = self.trace_id.as_bytes().iter().chain(&kept).chain(&cap).chain(&time).chain(&parent);
+        for (target, source) in out.iter_mut().skip(1).zip(fields) {
             *target = *source;
         }
         out
@@ -219,21 +225,39 @@ impl Mark {
         let (version, rest) = bytes.split_first()?;
         let (trace_id, rest) = rest.split_first_chunk::<16>()?;
         let (kept, rest) = rest.split_first_chunk::<8>()?;
-        let time_ns = u64::from_le_bytes(rest.try_into().ok()?);
+        let (cap, rest) = rest.split_first_chunk::<8>()?;
+        let (time, parent) = rest.split_first_chunk::<8>()?;
+        let parent = SpanId::new(parent.try_into().ok()?);
         let kept = match u64::from_le_bytes(*kept) {
             UNKNOWN => Kept::Unknown,
             value => Kept::At(Threshold::new(value)?),
         };
         (*version == VERSION).then_some(())?;
-        Some(Self { trace_id: TraceId::new(*trace_id)?, kept, time_ns })
+        Some(Self {
+            trace_id: TraceId::new(*trace_id)?,
+            kept,
+            cap: Threshold::new(u64::from_le_bytes(*cap))?,
+            time_ns: u64::from_le_bytes(*time),
+            parent,
+        })
     }
 
     /// What the slot holds afterwards, and whether a live mark of another trace was lost.
     pub fn replace(self, old: Option<Self>) -> (Self, bool) {
         match old {
-            Some(old) if old.trace_id == self.trace_id => (Self { kept: self.kept.or(old.kept), ..self }, false),
+            Some(old) if old.trace_id == self.trace_id => (self.merge(&old), false),
             Some(old) => (self, self.time_ns.saturating_sub(old.time_ns) < LIVE_NS),
             None => (self, false),
+        }
+    }
+
+    /// What is kept by one or by the other of two requests of a trace.
+    fn merge(self, old: &Self) -> Self {
+        Self {
+            kept: self.kept.or(old.kept),
+            cap: self.cap.min(old.cap),
+            parent: self.parent.filter(|parent| old.parent == Some(*parent)),
+            ..self
         }
     }
 }
@@ -386,13 +410,17 @@ mod tests {
     }
 
     fn mark(trace: u64, kept: Kept, time_ns: u64) -> Mark {
-        Mark { trace_id: TraceId::from_halves(0, trace).expect("not zero"), kept, time_ns }
+        let trace_id = TraceId::from_halves(0, trace).expect("not zero");
+        Mark { trace_id, kept, cap: Threshold::ALWAYS, time_ns, parent: None }
     }
 
     #[test]
     fn marks_come_back_from_their_bytes_and_nothing_else_is_one() {
         for kept in [Kept::Unknown, Kept::At(Threshold::ALWAYS), at("fd70a").expect("valid")] {
             let mark = mark(7, kept, u64::MAX);
+            assert_eq!(Mark::decode(&mark.encode()), Some(mark));
+            let cap = Threshold::parse(b"c").expect("valid");
+            let mark = Mark { cap, parent: SpanId::from_u64(9), ..mark };
             assert_eq!(Mark::decode(&mark.encode()), Some(mark));
         }
         let good = mark(7, Kept::Unknown, 1).encode();
@@ -405,9 +433,10 @@ mod tests {
             (Vec::new(), "empty"),
             (good[..MARK - 1].to_vec(), "too short"),
             ([&good[..], &[0]].concat(), "too long"),
-            (altered(0..1, 2), "another version"),
+            (altered(0..1, 1), "another version"),
             (altered(1..17, 0), "no trace"),
             (altered(17..25, 0xfe), "not below 2^56"),
+            (altered(25..33, 0xff), "a cap that is not below 2^56"),
         ];
         for (bytes, why) in table {
             assert_eq!(Mark::decode(&bytes), None, "{why}");
@@ -428,6 +457,21 @@ mod tests {
         ];
         for (old, kept, lost, why) in table {
             assert_eq!(mark(7, half, now).replace(old), (mark(7, kept, now), lost), "{why}");
+        }
+    }
+
+    #[test]
+    fn marks_of_one_trace_merge_to_the_smaller_thresholds_and_the_parent_that_both_have() {
+        let (half, most) = (Threshold::parse(b"8").expect("valid"), Threshold::parse(b"c").expect("valid"));
+        let parents = [SpanId::from_u64(1), SpanId::from_u64(2), None];
+        for old in parents {
+            for new in parents {
+                let left = Mark { cap: most, parent: old, ..mark(7, Kept::At(most), 1) };
+                let (merged, lost) = Mark { cap: half, parent: new, ..mark(7, Kept::At(half), 2) }.replace(Some(left));
+                let parent = new.filter(|_| new == old);
+                assert_eq!(merged, Mark { cap: half, parent, ..mark(7, Kept::At(half), 2) }, "{old:?} and {new:?}");
+                assert!(!lost);
+            }
         }
     }
 

@@ -12,6 +12,7 @@ use crate::http::headers::{Header, HeaderEdit};
 use crate::sampling;
 use crate::sampling::late_keep::{self, Kept, Mark, Signal};
 use crate::sampling::outcome::Outcome;
+use crate::sampling::threshold::Threshold;
 use crate::span::attributes::path;
 
 impl Stream {
@@ -84,7 +85,7 @@ impl Stream {
             return;
         }
         let Some(kept) = self.promise(outcome, failed) else { return };
-        let mark = Mark { trace_id: self.trace_id, kept, time_ns: host.now_ns() };
+        let mark = Mark { trace_id: self.trace_id, kept, cap: Threshold::ALWAYS, time_ns: host.now_ns(), parent: None };
         match host.write_mark(sampling.head.randomness, mark) {
             MarkWritten::Stored => stats.count(Counter::MarksWritten),
             MarkWritten::Overwrote => {
