@@ -27,6 +27,16 @@ const RECENT: usize = 256;
 /// many times its cap of such traffic.
 const SLACK: u64 = 2;
 
+/// A cap is made tighter at the end of a request if its probability has fallen to one in so many since the request came in.
+/// Requests that are under way when a storm begins would all be kept otherwise; a smaller factor would tear more paths apart.
+const LATE: u64 = 16;
+
+/// Whether the own threshold is so much above what the path applies that it has to apply at the end.
+pub(super) fn is_much_tighter(own: Threshold, path: Threshold) -> bool {
+    let probability = |threshold: Threshold| CERTAIN.saturating_sub(threshold.value());
+    probability(own).saturating_mul(LATE) <= probability(path)
+}
+
 /// The budget of one cap, for one policy and worker.
 #[derive(Debug)]
 pub struct Budget {
@@ -168,7 +178,7 @@ mod tests {
             (0, 1.0),
             (1, 0.8409),
             (125, 0.8409),
-            (126, 0.7071),
+            (126, std::f64::consts::FRAC_1_SQRT_2),
             (500, 0.5),
             (1_000, 0.25),
             (12_000, 2.0_f64.powi(-24)),
@@ -198,7 +208,7 @@ mod tests {
         budget.count(0, trace(1), half);
         assert_eq!(budget.left, 5 * TRACE - TRACE / 4);
         budget.left = -6 * TRACE; // p is below 2^-2
-        let own = i64::try_from(u128::from(budget.probability()) * 1_000_000_000 >> 56).expect("small");
+        let own = i64::try_from((u128::from(budget.probability()) * 1_000_000_000) >> 56).expect("small");
         budget.count(0, trace(2), half);
         let cost = -6 * TRACE - budget.left;
         assert!((cost - own.min(TRACE / 4)).abs() <= 1, "{cost}, own {own}");

@@ -7,12 +7,14 @@
 //! | `state` | what is remembered of a request from one callback to the next |
 //! | `request` | request headers: extract, decide, edit; once each |
 //! | `response` | response headers: the status, and what is changed in them |
+//! | `caps` | what callers tell of caps, what callees are told, and what a request costs |
 //! | `whole_path` | the keep signal and the mark: callers learn of an error that was kept below |
 //! | `outcome` | what is known of the request, so far and at its end |
 //! | `finish` | the end: the final decision, and the span if it is kept |
 //!
 //! A worker of a proxy needs this room only. [`crate::pipeline`] collects the spans, perhaps on another thread.
 
+mod caps;
 mod finish;
 mod host;
 mod outcome;
