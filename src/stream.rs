@@ -27,8 +27,9 @@ impl HttpStream {
         let block = abi::pairs(Map::Request).ok()?;
         let headers = decode_pairs(&block);
         let direction = shared.direction(&Live::default());
-        let (stream, edits) =
-            shared.with_entropy(|entropy, stats| Stream::start(&shared.plan, direction, &headers, entropy, stats))?;
+        let live = Live::default();
+        let (stream, edits) = shared
+            .with_entropy(|entropy, stats| Stream::start(&shared.plan, direction, &headers, entropy, &live, stats))?;
         apply(Map::Request, &edits);
         self.stream = Some(stream);
         Some(())
@@ -55,8 +56,9 @@ impl HttpStream {
             None => {
                 let headers = live.request_headers();
                 let direction = shared.direction(&live);
+                let plan = &shared.plan;
                 shared
-                    .with_entropy(|entropy, stats| Stream::at_end(&shared.plan, direction, &headers, entropy, stats))?
+                    .with_entropy(|entropy, stats| Stream::at_end(plan, direction, &headers, entropy, &live, stats))?
             }
         };
         let finished = shared.with_stats(|stats| stream.finish(&live, stats))??;

@@ -6,8 +6,9 @@ use sidespan_core::config::Direction;
 use sidespan_core::context::Sampled;
 use sidespan_core::id::TraceId;
 use sidespan_core::sampling::outcome::Outcome;
+use sidespan_core::sampling::path_cap::PathCap;
 use sidespan_core::sampling::rules::{Facts, Sampler, Workload};
-use sidespan_core::sampling::{ParentState, decide, revise};
+use sidespan_core::sampling::{ParentState, Strata, decide, revise};
 use sidespan_core::span::OriginalRequest;
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -79,7 +80,10 @@ fn end(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("revise");
     for (name, status, kept) in [("success", 200, false), ("error", 503, true)] {
         let outcome = Outcome { http_status: Some(status), ..Outcome::default() };
-        let revised = |outcome| revise(policy, &head, policy.errors.is_error(outcome), outcome, None);
+        let revised = |outcome| {
+            let strata = Strata::new(policy, policy.errors.is_error(outcome), outcome, None);
+            revise(policy, &head, &strata, &PathCap::NONE)
+        };
         assert_eq!(revised(&outcome).keep, kept);
         group.bench_function(name, |bencher| bencher.iter(|| revised(black_box(&outcome))));
     }

@@ -48,7 +48,7 @@ pub(crate) struct Decision {
     pub head: bool,
     /// At the end.
     pub keep: bool,
-    /// The stratum: `head`, `parent`, `error`, `slow`, `marked`, `debug`, `drop` or `none`.
+    /// The stratum: `head`, `parent`, `error`, `slow`, `marked`, `cancelled`, `debug`, `drop` or `none`.
     pub reason: String,
     /// `th` of the exported span; `None` if the probability is unknown or nothing is exported.
     pub threshold: Option<String>,

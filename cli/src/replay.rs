@@ -3,14 +3,14 @@
 use crate::case::{Case, Headers, Response};
 use crate::outcome::{Decision, Extracted, Outcome};
 use serde_json::Value;
-use sidespan_core::config::{Config, Direction};
+use sidespan_core::config::{Config, Direction, Sampling};
 use sidespan_core::export::Stats;
 use sidespan_core::http::headers::{Header, HeaderEdit};
 use sidespan_core::id::{Entropy, TraceId};
 use sidespan_core::otlp::json::span_to_string;
 use sidespan_core::propagation;
 use sidespan_core::sampling;
-use sidespan_core::sampling::late_keep::{Kept, Mark, Signal};
+use sidespan_core::sampling::late_keep::{Below, Kept, Mark, Signal};
 use sidespan_core::sampling::threshold::Threshold;
 use sidespan_core::span::attributes::{Attributes, Recorded, path};
 use sidespan_core::span::{Environment, Identity};
@@ -59,7 +59,8 @@ pub(crate) fn run_case(case: &Case, compiled: &Compiled) -> Result<Outcome, Stri
     let request = with_grpc(&case.request, &answered);
     let mut stats = Stats::new();
     let headers = view(&request);
-    let (mut stream, edits) = Stream::start(&plan, case.direction, &headers, &mut SystemEntropy, &mut stats);
+    let before = CaseHost { attributes: Recorded::default(), now_ns, marked: None };
+    let (mut stream, edits) = Stream::start(&plan, case.direction, &headers, &mut SystemEntropy, &before, &mut stats);
 
     let trace_id = stream.outgoing().context.trace_id;
     let upstream = applied(&request, &edits);
@@ -133,8 +134,8 @@ fn with_grpc(request: &Headers, response: &Response) -> Headers {
 fn response_headers(case: &Case, response: &Response, stream: &Stream) -> Headers {
     let status = response.status.map(|status| (b":status".to_vec(), status.to_string().into_bytes()));
     let context = stream.outgoing().context;
-    let kept = Kept::At(Threshold::ALWAYS);
-    let signal = Signal { trace_id: context.trace_id, span_id: context.span_id, kept }.write();
+    let below = Below::uncapped(Kept::At(Threshold::ALWAYS));
+    let signal = Signal { trace_id: context.trace_id, span_id: context.span_id, below, sampled: true }.write();
     let signal = (case.marked && case.direction != Direction::Inbound).then(|| (b"server-timing".to_vec(), signal));
     status.into_iter().chain(response.headers.iter().cloned()).chain(signal).collect()
 }
@@ -234,10 +235,22 @@ impl Plans {
         }
         let environment = Environment::new();
         let identity = Identity::detect(&node_attributes(&case.node), &environment, &compiled.config);
-        let plan = Arc::new(Plan::new(compiled.config.clone(), &environment, identity));
+        let plan = Arc::new(Plan::new(without_caps(compiled.config.clone()), &environment, identity));
         *last = Some((case.node.clone(), Arc::clone(&plan)));
         plan
     }
+}
+
+/// Each case stands for itself: those before it take nothing from its cap.
+fn without_caps(mut config: Config) -> Config {
+    let Sampling { errors, slow, cancelled, rules, .. } = &mut config.sampling;
+    let errors = [Some(errors)].into_iter().chain(rules.iter_mut().map(|rule| rule.errors.as_mut()));
+    errors.flatten().for_each(|errors| errors.max_per_second = 0);
+    let slow = [slow.as_mut()].into_iter().chain(rules.iter_mut().map(|rule| rule.slow.as_mut()));
+    slow.flatten().for_each(|slow| slow.max_per_second = 0);
+    let cancelled = [Some(cancelled)].into_iter().chain(rules.iter_mut().map(|rule| rule.cancelled.as_mut()));
+    cancelled.flatten().for_each(|cancelled| cancelled.max_per_second = 0);
+    config
 }
 
 // === impl SystemEntropy ===
@@ -263,8 +276,8 @@ impl StreamHost for CaseHost {
     }
 
     fn read_mark(&self, _: u64) -> Option<Mark> {
-        let all = Threshold::ALWAYS;
-        self.marked.map(|trace_id| Mark { trace_id, kept: Kept::At(all), cap: all, time_ns: u64::MAX, parent: None })
+        let below = Below::uncapped(Kept::At(Threshold::ALWAYS));
+        self.marked.map(|trace_id| Mark { trace_id, below, time_ns: u64::MAX, parent: None })
     }
 
     fn write_mark(&self, _: u64, _: Mark) -> MarkWritten {

@@ -26,11 +26,10 @@
 //!                                │ the same thread, or another one
 //!                                ▼
 //!                           record ──────────────────▶ Tracer::record
-//!                                                        Pipeline               otlp: bytes of the span; the cap
+//!                                                        Pipeline               otlp: bytes of the span
 //!                                                        Exporter::push         the queue
 //!        ⋮
 //!  timer ─────────────────▶ tick ────────────────────▶ Tracer::tick
-//!                                                        Pipeline::close_window which late keeps survive the cap?
 //!  call to the collector ◀─ TracerHost ◀──────────────── Exporter::poll         what leaves now?
 //!  metrics ◀─────────────── TracerHost ◀──────────────── Stats
 //!  reply of the collector ▶ replied ─────────────────▶ Tracer::replied
@@ -70,7 +69,7 @@
 //! | [`otlp`] | encodings of spans, and the meaning of a receiver's reply |
 //! | [`export`] | what leaves and when; every span is accounted for |
 //! | [`stream`] | the life of one request over the rooms above |
-//! | [`pipeline`] | kept spans: through the cap to the exporter |
+//! | [`pipeline`] | kept spans, on their way to the exporter |
 //! | [`tracer`] | a configuration in force: timer, export calls, metrics, shutdown |
 //!
 //! # Glossary
@@ -81,14 +80,15 @@
 //! | threshold (T, `th`) | 56 bits: a span is kept iff R ≥ T, so with the probability (2^56 − T) / 2^56. Lower means more spans |
 //! | head | the decision at the request headers: the caller's, or by the rate of a policy. It is propagated and never changed afterwards |
 //! | late keep | the decision to keep a span that the head did not sample, or to give it a lower threshold, by what is known later |
-//! | stratum | a group of requests with a threshold of its own: error, slow, marked, debug; all others are plain. It is the reason on the span, and does not depend on R |
-//! | policy | what applies to a request: head rate, errors, slow requests and caps, from the first rule that matches, else the defaults |
+//! | stratum | a group of requests with a threshold of its own: error, slow, marked, cancelled, debug; all others are plain. It is the reason on the span, and does not depend on R |
+//! | policy | what applies to a request: head rate, errors, slow and cancelled requests, caps, from the first rule that matches, else the defaults |
 //! | whole path | all spans from the root to an error, also those of callers that answered with success |
-//! | signal | `server-timing: trace;…;th=…` in a response: tells the caller's proxy that a span below was kept, and with which threshold |
+//! | signal | `server-timing: trace;…;th=…` in a response: tells the caller's proxy that a span below was kept, with which threshold, and which cap applies |
 //! | mark | the same inside of a pod: the outbound listener leaves it in the proxy, the inbound listener of the same trace finds it |
-//! | cap | `maxPerSecond` of a policy: the bound on late keeps, for errors and for slow requests each |
-//! | window | the time over which a cap counts: as long as a batch waits. Its late keeps are held until its end |
-//! | τ | the largest R that a cap removed in a window: the least threshold of those that it kept |
+//! | cap | `maxPerSecond` of a policy: the bound on late keeps, for errors, slow and cancelled requests each |
+//! | class | what one cap counts: errors (and what is marked for them), slow requests, cancelled ones |
+//! | budget | what is left of a cap. While it is overdrawn, its threshold is above zero |
+//! | path cap | the largest threshold that a cap on the path applies, by class; told to callees in `tracestate`, to callers in signals |
 //!
 //! # Nothing may panic
 //!

@@ -78,6 +78,9 @@ fn a_request_costs_exactly_these_host_calls() {
     let (early, late) = (at("response_headers"), at("log"));
     let early = &*early.iter().map(String::as_str).collect::<Vec<_>>();
     let late = &*late.iter().map(String::as_str).collect::<Vec<_>>();
+    // What a cap counts asks for the time.
+    let counted_early = &["response_headers: get_current_time_nanoseconds"];
+    let counted_late = &["log: get_current_time_nanoseconds"];
     let table: &[(&str, Request, usize, &[&[&str]])] = &[
         ("unsampled success", (ERRORS_ONLY, Inbound, "00", "200", None), 6, &[START, INBOUND, END_OF_BODY]),
         ("unsampled success", (ERRORS_ONLY, Outbound, "00", "200", None), 6, &[START, OUTBOUND, END]),
@@ -85,19 +88,29 @@ fn a_request_costs_exactly_these_host_calls() {
         ("the same, gRPC", (ERRORS_ONLY, Outbound, "00", "200", Some("0")), 7, &[START, OUTBOUND, TRAILERS, END]),
         ("sampled", (KEEP_ALL, Inbound, "01", "200", None), 7, &[START, INBOUND, SPAN]),
         ("sampled", (KEEP_ALL, Outbound, "01", "200", None), 7, &[START, OUTBOUND, SPAN]),
-        ("late kept", (ERRORS_ONLY, Inbound, "00", "503", None), 9, &[START, INBOUND, SIGNAL, END_OF_BODY, SPAN]),
-        ("late kept", (ERRORS_ONLY, Outbound, "00", "503", None), 11, &[START, OUTBOUND, early, END, SPAN]),
+        (
+            "late kept",
+            (ERRORS_ONLY, Inbound, "00", "503", None),
+            10,
+            &[START, INBOUND, counted_early, SIGNAL, END_OF_BODY, SPAN],
+        ),
+        (
+            "late kept",
+            (ERRORS_ONLY, Outbound, "00", "503", None),
+            12,
+            &[START, OUTBOUND, counted_early, early, END, SPAN],
+        ),
         (
             "late kept, by its trailers",
             (ERRORS_ONLY, Inbound, "00", "200", Some("13")),
-            10,
-            &[START, INBOUND, TRAILERS, END_OF_BODY, SPAN, MESSAGE],
+            11,
+            &[START, INBOUND, TRAILERS, END_OF_BODY, counted_late, SPAN, MESSAGE],
         ),
         (
             "late kept, by its trailers",
             (ERRORS_ONLY, Outbound, "00", "200", Some("13")),
-            13,
-            &[START, OUTBOUND, TRAILERS, END, late, SPAN, MESSAGE],
+            14,
+            &[START, OUTBOUND, TRAILERS, END, counted_late, late, SPAN, MESSAGE],
         ),
     ];
     for (what, request, total, expected) in table {

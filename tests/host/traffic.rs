@@ -155,13 +155,13 @@ fn a_request_that_never_got_an_answer_is_an_error() {
 }
 
 #[test]
-fn a_late_keep_leaves_with_the_tick_that_ends_its_window() {
+fn a_late_keep_waits_for_a_batch_like_any_span_and_for_nothing_else() {
     let mut world = World::new(ERRORS_ONLY);
     world.tick_after(FLUSH);
     let stream = world.request(Direction::Inbound, traced("00"));
     stream.response(&[(":status", "503")]);
     stream.finish(EndFacts::default());
-    world.tick_after(Duration::from_secs(1));
+    world.tick_after(FLUSH);
     assert_eq!(world.sent().len(), 1, "the batch's delay has passed, once");
 }
 

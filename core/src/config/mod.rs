@@ -28,9 +28,9 @@ mod warnings;
 
 pub use self::formatter::{Fact, Formatter, HeaderBlock, Operator, Piece, Show};
 pub use self::objects::{
-    AnswerCallers, Batch, Compression, Config, CustomTag, Dialect, Direction, Errors, Exporter, FormatterTag, Literal,
-    LiteralTag, Match, NamedTag, Otlp, Parent, Propagation, PropertyTag, Protocol, Queue, Receiver, Retry, Rule,
-    Sampling, SemanticConventions, Slow, Spans, Trust, Zipkin,
+    AnswerCallers, Batch, Cancelled, Compression, Config, CustomTag, Dialect, Direction, Errors, Exporter,
+    FormatterTag, Literal, LiteralTag, Match, NamedTag, Otlp, Parent, Propagation, PropertyTag, Protocol, Queue,
+    Receiver, Retry, Rule, Sampling, SemanticConventions, Slow, Spans, Trust, Zipkin,
 };
 pub use self::parse::parse;
 pub use self::pattern::{PathPattern, PathTemplate, StringPattern};

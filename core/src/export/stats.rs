@@ -46,10 +46,18 @@ table! {
         KeptSlow = "sidespan_kept_slow_total",
         /// Kept for an error below.
         KeptMarked = "sidespan_kept_marked_total",
+        /// Kept because its caller left before an answer.
+        KeptCancelled = "sidespan_kept_cancelled_total",
         /// Kept for B3 debug.
         KeptDebug = "sidespan_kept_debug_total",
-        /// Late keeps over the cap: never handed to the exporter.
+        /// Requests that a cap kept from being exported: no span is built.
         Capped = "sidespan_capped_total",
+        /// Requests whose cap became much tighter before they ended.
+        CapsTightened = "sidespan_caps_tightened_total",
+        /// Requests that came with the thresholds of their callers' caps, which were believed.
+        CapsReceived = "sidespan_caps_received_total",
+        /// Requests whose thresholds of caps could not be read.
+        CapsMalformed = "sidespan_caps_malformed_total",
         /// Spans handed to the exporter. Exported + dropped + queued, always.
         SpansKept = "sidespan_spans_kept_total",
         /// Spans that a receiver took.
@@ -58,7 +66,7 @@ table! {
         SpansRetried = "sidespan_spans_retried_total",
         /// Dropped from a full queue: sampled by the head, or slow.
         DroppedQueueFullPlain = "sidespan_dropped_queue_full_plain_total",
-        /// Dropped from a full queue: kept for an error below.
+        /// Dropped from a full queue: kept for an error below, or cancelled.
         DroppedQueueFullMarked = "sidespan_dropped_queue_full_marked_total",
         /// Dropped from a full queue: errors and debug.
         DroppedQueueFullError = "sidespan_dropped_queue_full_error_total",

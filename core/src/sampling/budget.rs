@@ -27,6 +27,16 @@ const RECENT: usize = 256;
 /// many times its cap of such traffic.
 const SLACK: u64 = 2;
 
+/// A cap is made tighter at the end of a request if its probability has fallen to one in so many since the request came in.
+/// Requests that are under way when a storm begins would all be kept otherwise; a smaller factor would tear more paths apart.
+const LATE: u64 = 16;
+
+/// Whether the own threshold is so much above what the path applies that it has to apply at the end.
+pub(super) fn is_much_tighter(own: Threshold, path: Threshold) -> bool {
+    let probability = |threshold: Threshold| CERTAIN.saturating_sub(threshold.value());
+    probability(own).saturating_mul(LATE) <= probability(path)
+}
+
 /// The budget of one cap, for one policy and worker.
 #[derive(Debug)]
 pub struct Budget {

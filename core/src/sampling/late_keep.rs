@@ -3,7 +3,9 @@
 //!
 //! W3C Trace Context level 3 (draft), "Trace Context HTTP Response Headers Format" and "deferred sampling":
 //! ```text
-//! server-timing: trace;desc=00-<trace-id>-<child-id>-<flags>;th=<T>     th is ours: the threshold it was kept with
+//! server-timing: trace;desc=00-<trace-id>-<child-id>-<flags>;th=<T>[;cap=<C>]
+//!                                                         th and cap are ours: the threshold it was kept with, and that of the
+//!                                                         cap on its path; flags 00 beside a cap: failing, but not kept
 //! traceresponse: 00-<trace-id>-<child-id>-<flags>                       an older draft, only read
 //! ```
 
@@ -29,6 +31,15 @@ pub enum Kept {
     Unknown,
 }
 
+/// What is known of errors kept below a request: what a signal and a mark tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Below {
+    /// With which threshold they are kept, that of the cap included.
+    pub kept: Kept,
+    /// The threshold that the caps of their path apply; [`Threshold::ALWAYS`] where no cap binds.
+    pub cap: Threshold,
+}
+
 /// "Keep your span too", sent with the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Signal {
@@ -36,8 +47,10 @@ pub struct Signal {
     pub trace_id: TraceId,
     /// The span that is kept.
     pub span_id: SpanId,
-    /// The threshold that it is kept with.
-    pub kept: Kept,
+    /// What it is kept with.
+    pub below: Below,
+    /// It is. If not, it would be but for the cap, which callers must apply as well.
+    pub sampled: bool,
 }
 
 /// "Keep your span too", left for the listener that serves our caller.
@@ -45,10 +58,8 @@ pub struct Signal {
 pub struct Mark {
     /// The mark of another trace is ignored.
     pub trace_id: TraceId,
-    /// The threshold that it is kept with.
-    pub kept: Kept,
-    /// The threshold that the caps of its path apply; [`Threshold::ALWAYS`] where no cap binds.
-    pub cap: Threshold,
+    /// What it is kept with.
+    pub below: Below,
     /// When it was left, in nanoseconds since the epoch.
     pub time_ns: u64,
     /// The parent of the outbound request that left it; `None` if that is not known, or if requests of several parents did.
@@ -81,6 +92,14 @@ impl Kept {
         if other.rank() < self.rank() { other } else { self }
     }
 
+    /// Kept by it, and also by a cap. What nobody knows stays unknown.
+    pub(super) fn under(self, cap: Threshold) -> Self {
+        match self {
+            Self::At(threshold) => Self::At(threshold.max(cap)),
+            Self::Unknown => Self::Unknown,
+        }
+    }
+
     /// Of two, the one of smaller rank is what their union is kept with. Beside 100 % an unknown one adds nothing; beside
     /// anything else nobody knows how much it adds.
     pub(super) fn rank(self) -> u64 {
@@ -88,6 +107,30 @@ impl Kept {
             Self::At(threshold) => threshold.value(),
             Self::Unknown => 1,
         }
+    }
+}
+
+// === impl Below ===
+
+impl Below {
+    /// Kept without a cap.
+    pub fn uncapped(kept: Kept) -> Self {
+        Self { kept, cap: Threshold::ALWAYS }
+    }
+
+    /// What a policy that keeps errors with the threshold `least` makes of it ([`Kept::bounded`]).
+    pub fn bounded(self, least: Option<Threshold>, r: u64) -> Option<Self> {
+        Some(Self { kept: self.kept.bounded(least, r)?, ..self })
+    }
+
+    /// Kept by one or by the other. A hop above applies the smaller cap, so it is kept if any of them is.
+    pub fn or(self, other: Self) -> Self {
+        Self { kept: self.kept.or(other.kept), cap: self.cap.min(other.cap) }
+    }
+
+    /// Whether caps count it: it was kept, or only a cap has prevented that.
+    pub(super) fn counts(self, r: u64) -> bool {
+        self.cap > Threshold::ALWAYS || self.kept.includes(r)
     }
 }
 
@@ -101,10 +144,14 @@ impl Signal {
         out.extend_from_slice(&self.trace_id.hex());
         out.push(b'-');
         out.extend_from_slice(&self.span_id.hex());
-        out.extend_from_slice(b"-01;th=");
-        match self.kept {
+        out.extend_from_slice(if self.sampled { b"-01;th=" } else { b"-00;th=" });
+        match self.below.kept {
             Kept::At(threshold) => out.extend_from_slice(threshold.text().as_bytes()),
             Kept::Unknown => out.push(b'u'),
+        }
+        if self.below.cap > Threshold::ALWAYS {
+            out.extend_from_slice(b";cap=");
+            out.extend_from_slice(self.below.cap.text().as_bytes());
         }
         out
     }
@@ -112,11 +159,11 @@ impl Signal {
 
 /// What the response says about spans of `trace_id` that were kept below. A signal without our `th` comes from other
 /// instrumentation, which may send it with every response; it is heard only with `foreign`.
-pub fn find(headers: &[Header<'_>], trace_id: TraceId, foreign: bool) -> Option<Kept> {
+pub fn find(headers: &[Header<'_>], trace_id: TraceId, foreign: bool) -> Option<Below> {
     let timing = values(headers, b"server-timing").flat_map(metrics).filter_map(|metric| read(metric, trace_id));
     let response = values(headers, b"traceresponse")
-        .filter_map(|value| described(trim(value), trace_id).then_some(Heard { kept: Kept::Unknown, ours: false }));
-    timing.chain(response).filter(|heard| heard.ours || foreign).map(|heard| heard.kept).reduce(Kept::or)
+        .filter_map(|value| (described(trim(value), trace_id) == Some(true)).then_some(Heard::FOREIGN));
+    timing.chain(response).filter(|heard| heard.ours || foreign).map(|heard| heard.below).reduce(Below::or)
 }
 
 /// Removes our metric from `server-timing`, of whatever trace; everything else stays byte for byte and line for line.
@@ -138,8 +185,12 @@ fn without_ours(value: &[u8]) -> Option<Vec<u8>> {
 
 /// A metric of `server-timing` that says that a span was kept.
 struct Heard {
-    kept: Kept,
+    below: Below,
     ours: bool,
+}
+
+impl Heard {
+    const FOREIGN: Self = Self { below: Below { kept: Kept::Unknown, cap: Threshold::ALWAYS }, ours: false };
 }
 
 fn read(metric: &[u8], trace_id: TraceId) -> Option<Heard> {
@@ -147,16 +198,19 @@ fn read(metric: &[u8], trace_id: TraceId) -> Option<Heard> {
     if parameters.next() != Some(b"trace") {
         return None;
     }
-    let (mut believed, mut heard) = (false, Heard { kept: Kept::Unknown, ours: false });
+    let (mut sampled, mut heard) = (None, Heard::FOREIGN);
     for (name, value) in parameters.filter_map(parameter) {
         match name {
-            b"desc" => believed = described(value, trace_id),
-            b"th" if value == b"u" => heard.ours = true,
-            b"th" => heard = Heard { kept: Kept::At(Threshold::parse(value)?), ours: true },
+            b"desc" => sampled = described(value, trace_id),
+            b"th" if value == b"u" => (heard.ours, heard.below.kept) = (true, Kept::Unknown),
+            b"th" => (heard.ours, heard.below.kept) = (true, Kept::At(Threshold::parse(value)?)),
+            b"cap" => heard.below.cap = Threshold::parse(value)?,
             _ => {}
         }
     }
-    believed.then_some(heard)
+    // What is not kept is told only where a cap is the cause.
+    let capped = heard.ours && heard.below.cap > Threshold::ALWAYS;
+    (sampled? || capped).then_some(heard)
 }
 
 fn is_ours(metric: &[u8]) -> bool {
@@ -164,14 +218,14 @@ fn is_ours(metric: &[u8]) -> bool {
     parameters.next() == Some(b"trace") && parameters.filter_map(parameter).any(|(name, _)| name == b"th")
 }
 
-/// `00-<trace-id>-<child-id>-<flags>` of this trace, sampled.
-fn described(text: &[u8], trace_id: TraceId) -> bool {
+/// Whether the flags of `00-<trace-id>-<child-id>-<flags>` say sampled; `None` if it is not that, or of another trace.
+fn described(text: &[u8], trace_id: TraceId) -> Option<bool> {
     let mut fields = text.split(|byte| *byte == b'-');
-    fields.next() == Some(b"00")
-        && fields.next().and_then(TraceId::from_hex) == Some(trace_id)
-        && fields.next().and_then(SpanId::from_hex).is_some()
-        && fields.next().and_then(decode_lower_hex::<1>).is_some_and(|[flags]| flags & 1 == 1)
-        && fields.next().is_none()
+    (fields.next()? == b"00").then_some(())?;
+    (TraceId::from_hex(fields.next()?)? == trace_id).then_some(())?;
+    SpanId::from_hex(fields.next()?)?;
+    let [flags] = decode_lower_hex::<1>(fields.next()?)?;
+    fields.next().is_none().then_some(flags & 1 == 1)
 }
 
 /// `name = value`, the value without its quotes.
@@ -216,12 +270,12 @@ pub fn slot_key(slot: u64) -> String {
 impl Mark {
     /// Fixed size, so that a slot never grows.
     pub fn encode(&self) -> [u8; MARK] {
-        let kept = match self.kept {
+        let kept = match self.below.kept {
             Kept::At(threshold) => threshold.value(),
             Kept::Unknown => UNKNOWN,
         };
         let mut out = [VERSION; MARK];
-        let (kept, cap, time) = (kept.to_le_bytes(), self.cap.value().to_le_bytes(), self.time_ns.to_le_bytes());
+        let (kept, cap, time) = (kept.to_le_bytes(), self.below.cap.value().to_le_bytes(), self.time_ns.to_le_bytes());
         let parent = self.parent.map_or([0; 8], |parent| *parent.as_bytes());
         let fields = self.trace_id.as_bytes().iter().chain(&kept).chain(&cap).chain(&time).chain(&parent);
         for (target, source) in out.iter_mut().skip(1).zip(fields) {
@@ -245,8 +299,7 @@ impl Mark {
         (*version == VERSION).then_some(())?;
         Some(Self {
             trace_id: TraceId::new(*trace_id)?,
-            kept,
-            cap: Threshold::new(u64::from_le_bytes(*cap))?,
+            below: Below { kept, cap: Threshold::new(u64::from_le_bytes(*cap))? },
             time_ns: u64::from_le_bytes(*time),
             parent,
         })
@@ -264,8 +317,7 @@ impl Mark {
     /// What is kept by one or by the other of two requests of a trace.
     fn merge(self, old: &Self) -> Self {
         Self {
-            kept: self.kept.or(old.kept),
-            cap: self.cap.min(old.cap),
+            below: self.below.or(old.below),
             parent: self.parent.filter(|parent| old.parent == Some(*parent)),
             ..self
         }
@@ -288,6 +340,13 @@ mod tests {
 
     fn at(th: &str) -> Option<Kept> {
         Threshold::parse(th.as_bytes()).map(Kept::At)
+    }
+
+    /// What a signal says, and its cap if there is one.
+    fn heard(headers: &[Header<'_>], trace_id: TraceId, unsampled: bool) -> Option<Kept> {
+        let below = find(headers, trace_id, unsampled)?;
+        assert_eq!(below.cap, Threshold::ALWAYS);
+        Some(below.kept)
     }
 
     fn timings<'a>(values: &'a [String]) -> Vec<Header<'a>> {
@@ -328,6 +387,8 @@ mod tests {
             (&[&OURS.replace("th=8", "th=")], None, "malformed"),
             (&[&OURS.replace("th=8", "th=123456789abcdef")], None, "malformed"),
             (&[&OURS.replace("-01;", "-00;")], None, "unsampled"),
+            (&[&OURS.replace("th=8", "th=8;cap=x")], None, "a malformed cap"),
+            (&[&OURS.replace("-01;", "-00;").replace("th=8", "cap=8")], None, "a cap without our threshold"),
             (&[&OURS.replace("-01;", "-03;")], at("8"), "other flags too"),
             (&[&OURS.replace("-01;", "-1;")], None, "malformed flags"),
             (&[&OURS.replace("-01;", "-01-00;")], None, "a field too many"),
@@ -342,7 +403,7 @@ mod tests {
         for (values, expected, why) in table {
             let values: Vec<String> = values.iter().map(|value| (*value).to_owned()).collect();
             for foreign in [true, false] {
-                assert_eq!(find(&timings(&values), trace(), foreign), *expected, "{values:?}: {why}");
+                assert_eq!(heard(&timings(&values), trace(), foreign), *expected, "{values:?}: {why}");
             }
         }
     }
@@ -360,12 +421,12 @@ mod tests {
         ];
         for (name, value, expected) in table {
             let headers = [Header::new(name, value)];
-            assert_eq!(find(&headers, trace(), true), *expected, "{name}: {value}");
+            assert_eq!(heard(&headers, trace(), true), *expected, "{name}: {value}");
             assert_eq!(find(&headers, trace(), false), None, "{name}: {value}");
         }
         let both = [Header::new("traceresponse", response), Header::new("server-timing", OURS)];
-        assert_eq!(find(&both, trace(), true), Some(Kept::Unknown), "one of two is unknown");
-        assert_eq!(find(&both, trace(), false), at("8"), "only ours counts");
+        assert_eq!(heard(&both, trace(), true), Some(Kept::Unknown), "one of two is unknown");
+        assert_eq!(heard(&both, trace(), false), at("8"), "only ours counts");
     }
 
     #[test]
@@ -395,12 +456,37 @@ mod tests {
 
     #[test]
     fn what_is_written_is_found_again_by_its_own_trace() {
-        for kept in [Kept::Unknown, Kept::At(Threshold::ALWAYS), at("fd70a").expect("valid")] {
+        let half = Threshold::parse(b"8").expect("valid");
+        let all = Below::uncapped(Kept::At(Threshold::ALWAYS));
+        let capped = Below { cap: half, ..all };
+        for (below, sampled, tail) in [
+            (Below::uncapped(Kept::Unknown), true, "-01;th=u"),
+            (all, true, "-01;th=0"),
+            (Below::uncapped(Kept::At(half)), true, "-01;th=8"),
+            (capped, true, "-01;th=0;cap=8"),
+            (capped, false, "-00;th=0;cap=8"),
+        ] {
             let span_id = SpanId::from_u64(7).expect("not zero");
-            let value = Signal { trace_id: trace(), span_id, kept }.write();
-            assert_eq!(find(&[Header::new("server-timing", &value)], trace(), false), Some(kept));
+            let value = Signal { trace_id: trace(), span_id, below, sampled }.write();
+            assert!(value.ends_with(tail.as_bytes()), "{tail}");
+            assert_eq!(find(&[Header::new("server-timing", &value)], trace(), false), Some(below));
             let other = TraceId::from_halves(1, 2).expect("not zero");
             assert_eq!(find(&[Header::new("server-timing", &value)], other, true), None);
+        }
+    }
+
+    #[test]
+    fn of_several_signals_the_smaller_threshold_and_the_smaller_cap_count() {
+        let capped = |th, cap| OURS.replace("th=8", &format!("th={th};cap={cap}"));
+        let table = [
+            (capped("8", "4"), capped("4", "8"), "4", "4"),
+            (capped("c", "c"), capped("f", "f").replace("-01;", "-00;"), "c", "c"),
+            (capped("c", "c"), OURS.to_owned(), "8", "0"),
+        ];
+        for (a, b, kept, cap) in table {
+            let below = find(&timings(&[a.clone(), b.clone()]), trace(), false);
+            let expected = at(kept).map(|kept| Below { kept, cap: Threshold::parse(cap.as_bytes()).expect("valid") });
+            assert_eq!(below, expected, "{a}, {b}");
         }
     }
 
@@ -441,7 +527,7 @@ mod tests {
 
     fn mark(trace: u64, kept: Kept, time_ns: u64) -> Mark {
         let trace_id = TraceId::from_halves(0, trace).expect("not zero");
-        Mark { trace_id, kept, cap: Threshold::ALWAYS, time_ns, parent: None }
+        Mark { trace_id, below: Below::uncapped(kept), time_ns, parent: None }
     }
 
     #[test]
@@ -450,7 +536,7 @@ mod tests {
             let mark = mark(7, kept, u64::MAX);
             assert_eq!(Mark::decode(&mark.encode()), Some(mark));
             let cap = Threshold::parse(b"c").expect("valid");
-            let mark = Mark { cap, parent: SpanId::from_u64(9), ..mark };
+            let mark = Mark { below: Below { kept, cap }, parent: SpanId::from_u64(9), ..mark };
             assert_eq!(Mark::decode(&mark.encode()), Some(mark));
         }
         let good = mark(7, Kept::Unknown, 1).encode();
@@ -496,10 +582,12 @@ mod tests {
         let parents = [SpanId::from_u64(1), SpanId::from_u64(2), None];
         for old in parents {
             for new in parents {
-                let left = Mark { cap: most, parent: old, ..mark(7, Kept::At(most), 1) };
-                let (merged, lost) = Mark { cap: half, parent: new, ..mark(7, Kept::At(half), 2) }.replace(Some(left));
+                let left =
+                    Mark { below: Below { kept: Kept::At(most), cap: most }, parent: old, ..mark(7, Kept::Unknown, 1) };
+                let below = Below { kept: Kept::At(half), cap: half };
+                let (merged, lost) = Mark { below, parent: new, ..mark(7, Kept::Unknown, 2) }.replace(Some(left));
                 let parent = new.filter(|_| new == old);
-                assert_eq!(merged, Mark { cap: half, parent, ..mark(7, Kept::At(half), 2) }, "{old:?} and {new:?}");
+                assert_eq!(merged, Mark { below, parent, ..mark(7, Kept::Unknown, 2) }, "{old:?} and {new:?}");
                 assert!(!lost);
             }
         }

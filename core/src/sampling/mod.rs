@@ -6,19 +6,22 @@
 //! `ot=th:T` is its true inclusion probability, and counts made from spans stay exact although errors are over-sampled.
 
 pub mod budget;
-pub mod cap;
+pub mod budgets;
 mod final_decision;
 mod head;
 pub mod late_keep;
 pub mod outcome;
 pub mod path_cap;
 mod reason;
+pub mod request_cap;
 pub mod response_flags;
 pub mod rules;
+mod strata;
 #[cfg(test)]
 mod tests;
 pub mod threshold;
 
 pub use self::final_decision::{FinalDecision, revise};
 pub use self::head::{Head, HeadThreshold, OtChange, ParentState, decide, set_threshold};
-pub use self::reason::{Cap, Reason};
+pub use self::reason::Reason;
+pub use self::strata::Strata;

@@ -48,6 +48,15 @@ pub struct SlowPolicy {
     pub max_per_second: Option<u32>,
 }
 
+/// `sampling.cancelled`, compiled.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CancelledPolicy {
+    /// `None`: cancelled requests are not kept late.
+    pub threshold: Option<Threshold>,
+    /// Late keeps a second and worker; `None`: no cap.
+    pub max_per_second: Option<u32>,
+}
+
 // === impl Outcome ===
 
 impl Outcome {
@@ -58,6 +67,11 @@ impl Outcome {
             Some(101) => self.flags.without(ResponseFlags::TUNNEL_END),
             _ => self.flags,
         }
+    }
+
+    /// Nobody answered before the caller left. Each hop that was under way sees that by itself.
+    pub fn is_cancelled(&self) -> bool {
+        self.http_status.is_none() && self.flags.any(ResponseFlags::CLIENT_GONE)
     }
 }
 
@@ -133,6 +147,18 @@ impl SlowPolicy {
     }
 }
 
+// === impl CancelledPolicy ===
+
+impl CancelledPolicy {
+    /// From the configuration.
+    pub fn new(config: &config::Cancelled) -> Self {
+        Self {
+            threshold: Threshold::from_probability(config.percentage.probability()),
+            max_per_second: (config.max_per_second > 0).then_some(config.max_per_second),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -201,6 +227,15 @@ mod tests {
             assert_eq!(policy.is_error(&outcome(http, grpc, flags)), expected, "{http} {grpc:?} {flags:?}");
         }
         assert_eq!(policy.max_per_second, None);
+    }
+
+    #[test]
+    fn a_request_is_cancelled_if_nobody_answered_before_its_caller_left() {
+        for (http, flags, expected) in
+            [(0, &["DC"][..], true), (0, &["DR"], true), (200, &["DC"], false), (0, &["UR"], false), (0, &[], false)]
+        {
+            assert_eq!(outcome(http, None, flags).is_cancelled(), expected, "{http} {flags:?}");
+        }
     }
 
     #[test]

@@ -65,6 +65,15 @@ impl PathCap {
         }
     }
 
+    /// What applies to a stratum of a class. A cancelled request is an error of the caller that gave up, so the cap of errors
+    /// applies to it too, at every hop.
+    pub fn of(&self, class: Class) -> Threshold {
+        match class {
+            Class::Cancelled => self.cancelled.max(self.errors),
+            Class::Errors | Class::Slow => self.get(class),
+        }
+    }
+
     /// Raises the threshold of a class to `threshold`, if that is larger. Thresholds above 1 − 2^-24 count as that.
     pub fn raise(&mut self, class: Class, threshold: Threshold) {
         let place = match class {

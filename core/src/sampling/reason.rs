@@ -1,4 +1,4 @@
-//! Why a span is kept, and which cap counts it.
+//! Why a span is kept.
 
 /// Why a span is kept: the value of `sidespan.sampling.reason`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,17 +13,10 @@ pub enum Reason {
     Slow,
     /// An error below it was kept.
     Marked,
+    /// Its caller left before an answer.
+    Cancelled,
     /// The caller asked for debugging.
     Debug,
-}
-
-/// The two caps of late keeps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cap {
-    /// `errors.maxPerSecond`: errors and what is marked for them.
-    Errors,
-    /// `slow.maxPerSecond`.
-    Slow,
 }
 
 // === impl Reason ===
@@ -37,6 +30,7 @@ impl Reason {
             Self::Error => "error",
             Self::Slow => "slow",
             Self::Marked => "marked",
+            Self::Cancelled => "cancelled",
             Self::Debug => "debug",
         }
     }

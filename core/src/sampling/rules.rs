@@ -2,7 +2,8 @@
 
 use crate::config::{self, Direction, Match, Parent, PathPattern, Rule, StringPattern};
 use crate::http::headers::{Header, values};
-use crate::sampling::outcome::{ErrorPolicy, SlowPolicy};
+use crate::sampling::outcome::{CancelledPolicy, ErrorPolicy, SlowPolicy};
+use crate::sampling::path_cap::Class;
 use crate::sampling::threshold::Threshold;
 use std::collections::BTreeMap;
 
@@ -49,6 +50,8 @@ pub struct Policy {
     pub slow: Option<SlowPolicy>,
     /// Whether the keep signals of callees are believed.
     pub keep_signals: bool,
+    /// Requests whose caller left before an answer.
+    pub cancelled: CancelledPolicy,
 }
 
 /// The rules that can apply to this workload, and the default behind them.
@@ -136,6 +139,16 @@ impl Policy {
             errors: ErrorPolicy::new(rule.errors.as_ref().unwrap_or(&config.errors)),
             slow: rule.slow.as_ref().or(config.slow.as_ref()).map(SlowPolicy::new),
             keep_signals: rule.keep_signals,
+            cancelled: CancelledPolicy::new(rule.cancelled.as_ref().unwrap_or(&config.cancelled)),
+        }
+    }
+
+    /// The cap of a class, in traces a second; `None`: no cap.
+    pub fn max_per_second(&self, class: Class) -> Option<u32> {
+        match class {
+            Class::Errors => self.errors.max_per_second,
+            Class::Slow => self.slow.as_ref()?.max_per_second,
+            Class::Cancelled => self.cancelled.max_per_second,
         }
     }
 }

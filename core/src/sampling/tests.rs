@@ -1,7 +1,11 @@
 //! The two decisions together.
 
-use super::late_keep::Kept;
+use super::budgets::Budgets;
+use super::late_keep::{Below, Kept};
 use super::outcome::Outcome;
+use super::path_cap::{Class, PathCap};
+use super::request_cap::RequestCap;
+use super::response_flags::ResponseFlags;
 use super::rules::Policy;
 use super::threshold::Threshold;
 use super::*;
@@ -13,7 +17,6 @@ use crate::sampling::rules::{Facts, Sampler, Workload};
 /// R of the trace, and thresholds below and above it: one in two, one in sixteen.
 const R: u64 = 0xc0000000000000;
 const HALF: &str = "8";
-const SIXTEENTH: &str = "f";
 
 fn th(text: &str) -> Threshold {
     Threshold::parse(text.as_bytes()).expect("valid")
@@ -113,9 +116,10 @@ fn a_parent_that_is_ignored_still_gets_its_debugging() {
     assert_eq!((head.sampled, head.reason), (Sampled::Debug, Reason::Debug));
 }
 
-/// Errors at 50 %, slow at 6.25 %, heads as given.
+/// Errors at 50 %, cancelled at 75 %, slow at 6.25 %, heads as given.
 const STRATA: &str = r#"{
     "errors": {"percentage": 50},
+    "cancelled": {"percentage": 75},
     "slow": {"threshold": "1s", "percentage": 6.25}
 }"#;
 
@@ -128,51 +132,129 @@ fn outcome(slow: bool) -> Outcome {
     Outcome { duration_ns: if slow { 2_000_000_000 } else { 1 }, ..Outcome::default() }
 }
 
+/// A path cap of errors, slow and cancelled requests.
+fn caps(errors: &str, slow: &str, cancelled: &str) -> PathCap {
+    let mut cap = PathCap::NONE;
+    for (class, threshold) in Class::ALL.into_iter().zip([errors, slow, cancelled]) {
+        cap.raise(class, th(threshold));
+    }
+    cap
+}
+
+fn cancelled() -> Outcome {
+    Outcome { flags: ResponseFlags::CLIENT_GONE, ..outcome(false) }
+}
+
+/// Answered, so not cancelled.
+fn answered(slow: bool) -> Outcome {
+    Outcome { http_status: Some(200), ..outcome(slow) }
+}
+
+fn uncapped(kept: Option<Kept>) -> Option<Below> {
+    kept.map(Below::uncapped)
+}
+
 #[test]
 fn a_request_is_kept_with_the_smallest_threshold_of_its_strata() {
     use HeadThreshold::{Known, Never, Unknown};
-    use Reason::{Error, Marked, Parent, Slow};
-    const E: Option<Cap> = Some(Cap::Errors);
-    const S: Option<Cap> = Some(Cap::Slow);
+    use Reason::{Cancelled, Error, Marked, Parent, Slow};
     let at = |text| Some(Kept::At(th(text)));
     let tenth = Known(th("e6"));
-    type Row = (HeadThreshold, u64, (bool, bool, Option<Kept>), bool, Reason, Option<&'static str>, Option<Cap>);
+    let plain = answered(false);
+    let slow = answered(true);
+    type Row = (HeadThreshold, u64, (bool, Outcome, Option<Kept>), bool, Reason, Option<&'static str>);
     let table: &[Row] = &[
         // Plain: the head alone.
-        (Never, R, (false, false, None), false, Parent, None, None),
-        (tenth, R, (false, false, None), false, Parent, Some("e6"), None),
-        (tenth, 0xe7 << 48, (false, false, None), true, Parent, Some("e6"), None),
-        (Unknown, 0, (false, false, None), true, Parent, None, None),
+        (Never, R, (false, plain, None), false, Parent, None),
+        (tenth, R, (false, plain, None), false, Parent, Some("e6")),
+        (tenth, 0xe7 << 48, (false, plain, None), true, Parent, Some("e6")),
+        (Unknown, 0, (false, plain, None), true, Parent, None),
         // Each stratum, in and out.
-        (Never, R, (true, false, None), true, Error, Some("8"), E),
-        (Never, 1, (true, false, None), false, Parent, Some("8"), None),
-        (Never, 0xf1 << 48, (false, true, None), true, Slow, Some("f"), S),
-        (Never, R, (false, true, None), false, Parent, Some("f"), None),
-        (Never, R, (false, false, at("4")), true, Marked, Some("4"), E),
-        (Never, 1, (false, false, at("4")), false, Parent, Some("4"), None),
-        (Never, 1, (false, false, Some(Kept::Unknown)), true, Marked, None, E),
+        (Never, R, (true, plain, None), true, Error, Some("8")),
+        (Never, 1, (true, plain, None), false, Parent, Some("8")),
+        (Never, 0xf1 << 48, (false, slow, None), true, Slow, Some("f")),
+        (Never, R, (false, slow, None), false, Parent, Some("f")),
+        (Never, R, (false, plain, at("4")), true, Marked, Some("4")),
+        (Never, 1, (false, plain, at("4")), false, Parent, Some("4")),
+        (Never, 1, (false, plain, Some(Kept::Unknown)), true, Marked, None),
+        (Never, 0x50 << 48, (false, cancelled(), None), true, Cancelled, Some("4")),
+        (Never, 1, (false, cancelled(), None), false, Parent, Some("4")),
         // Also when the head had sampled it anyway: its own stratum's threshold, not the head's.
-        (tenth, 0xe7 << 48, (true, false, None), true, Error, Some("8"), E),
-        (tenth, 0xe7 << 48, (false, false, at("0")), true, Marked, Some("0"), E),
+        (tenth, 0xe7 << 48, (true, plain, None), true, Error, Some("8")),
+        (tenth, 0xe7 << 48, (false, plain, at("0")), true, Marked, Some("0")),
         // Never above the head's.
-        (Known(th("4")), 0x50 << 48, (true, false, None), true, Parent, Some("4"), None),
-        (Known(th("4")), R, (true, false, None), true, Error, Some("4"), E),
+        (Known(th("4")), 0x50 << 48, (true, plain, None), true, Parent, Some("4")),
+        (Known(th("4")), R, (true, plain, None), true, Error, Some("4")),
         // Unions.
-        (Never, 0xf1 << 48, (true, true, None), true, Error, Some("8"), E),
-        (Never, 0xf1 << 48, (false, true, at("fa")), true, Slow, Some("f"), S),
-        (Never, R, (true, false, at("4")), true, Error, Some("4"), E),
-        (Never, 0x50 << 48, (true, false, at("4")), true, Marked, Some("4"), E),
+        (Never, 0xf1 << 48, (true, slow, None), true, Error, Some("8")),
+        (Never, 0xf1 << 48, (false, slow, at("fa")), true, Slow, Some("f")),
+        (Never, R, (true, plain, at("4")), true, Error, Some("4")),
+        (Never, 0x50 << 48, (true, plain, at("4")), true, Marked, Some("4")),
+        (Never, R, (false, cancelled(), at("8")), true, Marked, Some("4")),
+        // A cancellation that counts as an error is none.
+        (Never, 0x50 << 48, (true, cancelled(), None), false, Parent, Some("8")),
         // An unknown probability makes the union unknown, except beside certainty.
-        (Unknown, R, (true, false, None), true, Error, None, E),
-        (Never, R, (true, false, Some(Kept::Unknown)), true, Error, None, E),
-        (Unknown, R, (false, false, at("0")), true, Marked, Some("0"), E),
-        (Known(Threshold::ALWAYS), 1, (false, false, Some(Kept::Unknown)), true, Marked, Some("0"), E),
+        (Unknown, R, (true, plain, None), true, Error, None),
+        (Never, R, (true, plain, Some(Kept::Unknown)), true, Error, None),
+        (Unknown, R, (false, plain, at("0")), true, Marked, Some("0")),
+        (Known(Threshold::ALWAYS), 1, (false, plain, Some(Kept::Unknown)), true, Marked, Some("0")),
     ];
-    for (threshold, r, (failed, slow, below), keep, reason, expected, cap) in table {
-        let decision = revise(&policy(STRATA), &head(*threshold, *r), *failed, &outcome(*slow), *below);
-        let found = (decision.keep, decision.reason, decision.threshold.map(|t| t.to_string()), decision.cap);
-        let expected = (*keep, *reason, expected.map(str::to_owned), *cap);
-        assert_eq!(found, expected, "{threshold:?} {r:x} failed {failed} slow {slow} below {below:?}");
+    for (threshold, r, (failed, outcome, below), keep, reason, expected) in table {
+        let policy = policy(STRATA);
+        let strata = Strata::new(&policy, *failed, outcome, uncapped(*below));
+        let decision = revise(&policy, &head(*threshold, *r), &strata, &PathCap::NONE);
+        let found = (decision.keep, decision.reason, decision.threshold.map(|t| t.to_string()), decision.capped);
+        let expected = (*keep, *reason, expected.map(str::to_owned), false);
+        assert_eq!(found, expected, "{threshold:?} {r:x} failed {failed} {outcome:?} below {below:?}");
+    }
+}
+
+#[test]
+fn caps_raise_the_threshold_of_their_strata_but_not_above_the_heads() {
+    use HeadThreshold::{Known, Never, Unknown};
+    use Reason::{Cancelled, Error, Marked, Parent, Slow};
+    let (plain, slow) = (answered(false), answered(true));
+    let below = |kept, cap| Some(Below { kept: Kept::At(th(kept)), cap: th(cap) });
+    let unknown = |cap| Some(Below { kept: Kept::Unknown, cap: th(cap) });
+    type Row = (HeadThreshold, (bool, Outcome, Option<Below>), PathCap, Option<(Reason, Option<&'static str>)>, bool);
+    // R is c.
+    let table: &[Row] = &[
+        (Never, (true, plain, None), caps("a", "f", "f"), Some((Error, Some("a"))), false),
+        (Never, (true, plain, None), caps("4", "f", "f"), Some((Error, Some("8"))), false),
+        (Never, (true, plain, None), caps("e", "0", "0"), None, true),
+        (Never, (true, plain, below("a", "a")), caps("4", "0", "0"), Some((Error, Some("a"))), false),
+        (Never, (true, plain, below("e", "e")), caps("4", "0", "0"), None, true),
+        (Never, (false, plain, below("0", "4")), caps("a", "0", "0"), Some((Marked, Some("a"))), false),
+        (Never, (false, plain, below("e", "e")), PathCap::NONE, None, true),
+        (Never, (false, plain, below("e", "0")), PathCap::NONE, None, false),
+        (Never, (false, plain, unknown("0")), caps("4", "0", "0"), Some((Marked, None)), false),
+        (Never, (false, plain, unknown("0")), caps("e", "0", "0"), None, true),
+        (Never, (false, cancelled(), None), caps("0", "f", "a"), Some((Cancelled, Some("a"))), false),
+        (Never, (false, cancelled(), None), caps("a", "f", "8"), Some((Cancelled, Some("a"))), false),
+        (Never, (false, cancelled(), None), caps("0", "0", "e"), None, true),
+        (Never, (true, slow, None), caps("e", "0", "0"), None, true),
+        (Known(th("b")), (true, plain, None), caps("e", "0", "0"), Some((Parent, Some("b"))), false),
+        (Known(th("b")), (true, plain, None), caps("a", "0", "0"), Some((Error, Some("a"))), false),
+        (Unknown, (true, plain, None), caps("e", "0", "0"), Some((Parent, None)), false),
+        (Never, (false, slow, None), caps("f", "0", "f"), None, false),
+    ];
+    for (threshold, (failed, outcome, below), cap, expected, capped) in table {
+        let policy = policy(STRATA);
+        let strata = Strata::new(&policy, *failed, outcome, *below);
+        let decision = revise(&policy, &head(*threshold, R), &strata, cap);
+        let found = decision.keep.then(|| (decision.reason, decision.threshold.map(|t| t.to_string())));
+        let expected = expected.map(|(reason, th)| (reason, th.map(str::to_owned)));
+        assert_eq!(
+            (found, decision.capped),
+            (expected, *capped),
+            "{threshold:?} {failed} {outcome:?} {below:?} {cap:?}"
+        );
+    }
+    let all = policy(r#"{"slow": {"threshold": "1s"}}"#);
+    let strata = Strata::new(&all, false, &slow, None);
+    for (cap, reason) in [("a", Some(Slow)), ("e", None)] {
+        let decision = revise(&all, &head(Never, R), &strata, &caps("f", cap, "f"));
+        assert_eq!(decision.keep.then_some(decision.reason), reason);
     }
 }
 
@@ -181,30 +263,32 @@ fn an_error_carries_its_own_threshold_whatever_the_head_said() {
     let policy = head_rate(1.0, "respect");
     for r in [1, R, (1 << 56) - 1] {
         let head = decide(&policy, trace(r), None);
-        let decision = revise(&policy, &head, true, &outcome(false), None);
-        let found = (decision.keep, decision.reason, decision.threshold, decision.cap);
-        assert_eq!(found, (true, Reason::Error, Some(Threshold::ALWAYS), Some(Cap::Errors)), "{r:x}");
+        let strata = Strata::new(&policy, true, &answered(false), None);
+        let decision = revise(&policy, &head, &strata, &PathCap::NONE);
+        let found = (decision.keep, decision.reason, decision.threshold);
+        assert_eq!(found, (true, Reason::Error, Some(Threshold::ALWAYS)), "{r:x}");
     }
 }
 
 #[test]
-fn which_cap_counts_a_request_does_not_depend_on_its_randomness() {
-    // Slow at 100 %, errors at 50 %: whoever is both is counted as slow, below R and above.
+fn which_caps_count_a_request_does_not_depend_on_what_the_caps_do() {
+    use Class::{Cancelled, Errors, Slow};
     let both = policy(r#"{"errors": {"percentage": 50}, "slow": {"threshold": "1s"}}"#);
-    for r in [1, R] {
-        let decision = revise(&both, &head(HeadThreshold::Never, r), true, &outcome(true), None);
-        assert_eq!((decision.keep, decision.cap, decision.threshold), (true, Some(Cap::Slow), Some(Threshold::ALWAYS)));
+    let below = |kept, cap| Some(Below { kept: Kept::At(th(kept)), cap: th(cap) });
+    type Row<'a> = ((bool, Outcome, Option<Below>), u64, &'a [Class], &'a str);
+    let table: &[Row<'_>] = &[
+        ((true, answered(true), None), R, &[Errors, Slow], "of two strata"),
+        ((true, answered(true), None), 1, &[Slow], "R is below the stratum's own threshold"),
+        ((false, answered(false), below("e", "e")), R, &[Errors], "a cap below has not kept it"),
+        ((false, answered(false), below("e", "0")), R, &[], "nothing below was kept, and no cap is the cause"),
+        ((false, cancelled(), None), 1, &[Cancelled], "its caller left"),
+        ((true, cancelled(), None), R, &[Errors], "an error"),
+        ((false, answered(false), None), R, &[], "plain"),
+    ];
+    for ((failed, outcome, below), r, expected, why) in table {
+        let strata = Strata::new(&both, *failed, outcome, *below);
+        assert_eq!(strata.counted(*r).collect::<Vec<_>>(), *expected, "{why}");
     }
-    // A mark is only seen if R is not below its threshold; then it may not change the cap of what was kept anyway.
-    let mark = Some(Kept::At(th(HALF)));
-    for (r, below) in [(1, None), (R, mark)] {
-        let decision = revise(&both, &head(HeadThreshold::Never, r), false, &outcome(true), below);
-        assert_eq!((decision.cap, decision.threshold), (Some(Cap::Slow), Some(Threshold::ALWAYS)), "{r:x}");
-    }
-    // The path of an error is not held up by the cap of the slow.
-    let marked =
-        revise(&both, &head(HeadThreshold::Never, 1), false, &outcome(true), Some(Kept::At(Threshold::ALWAYS)));
-    assert_eq!((marked.reason, marked.cap), (Reason::Marked, Some(Cap::Errors)));
 }
 
 #[test]
@@ -212,34 +296,72 @@ fn debugging_and_dropping_have_the_last_word() {
     let parent = ParentState { sampled: Sampled::Debug, ot: None };
     let debug = decide(&policy(STRATA), trace(1), Some(&parent));
     for (failed, below) in [(false, None), (true, None), (false, Some(Kept::Unknown))] {
-        let decision = revise(&policy(STRATA), &debug, failed, &outcome(false), below);
+        let strata = Strata::new(&policy(STRATA), failed, &answered(false), uncapped(below));
+        let decision = revise(&policy(STRATA), &debug, &strata, &caps("f", "f", "f"));
         assert_eq!((decision.keep, decision.threshold), (true, Some(Threshold::ALWAYS)), "{failed} {below:?}");
     }
     let dropped = policy(r#"{"rules": [{"name": "d", "drop": true}]}"#);
-    let decision = revise(&dropped, &head(HeadThreshold::Unknown, R), true, &outcome(false), Some(Kept::Unknown));
-    assert_eq!((decision.keep, decision.promise(R, None)), (false, None));
+    let strata = Strata::new(&dropped, true, &answered(false), uncapped(Some(Kept::Unknown)));
+    let decision = revise(&dropped, &head(HeadThreshold::Unknown, R), &strata, &PathCap::NONE);
+    assert_eq!((decision.keep, decision.capped), (false, false));
 }
 
 #[test]
-fn a_promise_is_what_the_late_strata_and_the_cap_keep_without_the_head() {
-    let at = |text| Some(Kept::At(th(text)));
-    type Row = (HeadThreshold, u64, bool, Option<Kept>, Option<&'static str>, Option<Kept>, &'static str);
+fn a_promise_is_what_the_late_strata_and_the_caps_keep_without_the_head() {
+    let below = |kept, cap| Some(Below { kept: Kept::At(th(kept)), cap: th(cap) });
+    let unknown = |cap| Some(Below { kept: Kept::Unknown, cap: th(cap) });
+    type Row = ((bool, Outcome, Option<Below>), u64, PathCap, Option<Below>, &'static str);
+    let (none, plain) = (PathCap::NONE, answered(false));
     let table: &[Row] = &[
-        (HeadThreshold::Never, R, true, None, None, at("8"), "an error"),
-        (HeadThreshold::Never, R, true, None, Some("a"), at("a"), "τ of the last window"),
-        (HeadThreshold::Never, R, true, None, Some("4"), at("8"), "not above the stratum's"),
-        (HeadThreshold::Never, R, true, None, Some(SIXTEENTH), None, "the cap would not have held it"),
-        (HeadThreshold::Never, 1, true, None, None, None, "not kept"),
-        (HeadThreshold::Never, R, false, None, None, None, "nothing to tell"),
-        (HeadThreshold::Known(th("4")), R, true, None, None, at("8"), "the head's is not the caller's"),
-        (HeadThreshold::Known(th("4")), 0x50 << 48, true, None, None, None, "kept by the head alone"),
-        (HeadThreshold::Known(th("4")), R, false, None, None, None, "sampled, but plain"),
-        (HeadThreshold::Unknown, R, true, None, None, at("8"), "the error's is known all the same"),
-        (HeadThreshold::Never, R, false, at("9"), None, at("9"), "handed on"),
-        (HeadThreshold::Never, R, false, Some(Kept::Unknown), Some("f"), Some(Kept::Unknown), "as little known"),
+        ((true, plain, None), R, none, below("8", "0"), "an error"),
+        ((true, plain, None), 1, none, None, "R is below the threshold of errors"),
+        ((true, plain, None), 1, caps("e", "0", "0"), None, "whatever a cap does"),
+        ((true, plain, None), R, caps("a", "0", "0"), below("a", "a"), "a cap above the stratum's threshold"),
+        ((true, plain, None), R, caps("4", "0", "0"), below("8", "4"), "a cap below it"),
+        ((true, plain, None), R, caps("e", "0", "0"), below("e", "e"), "failing, but not kept: callers must know why"),
+        ((true, plain, below("a", "a")), R, caps("4", "0", "0"), below("a", "a"), "the largest cap of the path"),
+        ((false, plain, None), R, caps("4", "4", "4"), None, "nothing to tell"),
+        ((false, plain, below("9", "0")), R, none, below("9", "0"), "handed on"),
+        ((false, plain, below("e", "e")), R, none, below("e", "e"), "handed on, though nobody keeps it"),
+        ((false, plain, below("e", "0")), R, none, None, "nothing below was kept"),
+        ((false, plain, unknown("0")), R, caps("a", "0", "0"), unknown("a"), "as little known"),
+        ((false, answered(true), None), 0xf1 << 48, none, below("f", "0"), "slow"),
+        ((false, answered(true), None), R, none, None, "slow, not kept"),
+        ((false, cancelled(), None), R, none, None, "every caller of a cancelled request sees that itself"),
+        ((false, cancelled(), below("4", "4")), R, none, below("4", "4"), "but an error below it is told"),
     ];
-    for (threshold, r, failed, below, tau, expected, why) in table {
-        let decision = revise(&policy(STRATA), &head(*threshold, *r), *failed, &outcome(false), *below);
-        assert_eq!(decision.promise(*r, tau.map(th)), *expected, "{why}");
+    for ((failed, outcome, below), r, cap, expected, why) in table {
+        let strata = Strata::new(&policy(STRATA), *failed, outcome, *below);
+        assert_eq!(strata.promise(*r, cap), *expected, "{why}");
     }
+}
+
+#[test]
+fn a_request_counts_once_in_each_class_and_a_budget_that_has_become_much_tighter_applies() {
+    let policy = policy(r#"{"errors": {"maxPerSecond": 5}, "cancelled": {"maxPerSecond": 5}}"#);
+    let budgets = Budgets::new(std::iter::once(&policy));
+    let told = Some(Below { kept: Kept::At(Threshold::ALWAYS), cap: Threshold::ALWAYS });
+    let error = Strata::new(&policy, true, &answered(false), None);
+    let marked = Strata::new(&policy, false, &answered(false), told);
+    let left = Strata::new(&policy, false, &cancelled(), None);
+    let count =
+        |cap: &mut RequestCap, r: u64, strata: &Strata| cap.count((0, &policy), (trace(r), r), strata, &budgets, &|| 7);
+    let mut early = [(); 4].map(|()| RequestCap::new(PathCap::NONE, PathCap::NONE));
+    assert_eq!(count(&mut early[0], 1, &error), 0);
+    assert!(!budgets.may_bind());
+    for r in 2..100 {
+        count(&mut RequestCap::new(PathCap::NONE, PathCap::NONE), r * 0x9e37_79b9_7f4a, &error);
+    }
+    assert!(budgets.may_bind(), "errors are overdrawn");
+    let mut path = PathCap::NONE;
+    budgets.raise(0, &mut path, 7);
+    assert!(path.get(Class::Errors).probability() <= 1.0 / 16.0, "{path:?}");
+    assert_eq!(path.get(Class::Cancelled), Threshold::ALWAYS);
+    assert_eq!((count(&mut early[0], 1, &error), *early[0].path()), (0, PathCap::NONE), "counted already");
+    assert_eq!((count(&mut early[1], 201, &marked), *early[1].path()), (0, PathCap::NONE), "told by the failing hop");
+    assert_eq!((count(&mut early[2], 202, &left), *early[2].path()), (0, PathCap::NONE), "another class");
+    assert_eq!(count(&mut early[3], 203, &error), 1);
+    assert!(early[3].path().get(Class::Errors) >= path.get(Class::Errors));
+    budgets.raise(0, &mut PathCap::NONE.clone(), 60_000_000_000);
+    assert!(!budgets.may_bind(), "a minute later nothing is overdrawn");
 }

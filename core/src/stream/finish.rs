@@ -9,7 +9,8 @@ use crate::export::{Counter, Stats};
 use crate::http::headers;
 use crate::propagation::{TraceState, traceparent};
 use crate::sampling::outcome::Outcome;
-use crate::sampling::{self, FinalDecision, HeadThreshold, Reason};
+use crate::sampling::path_cap;
+use crate::sampling::{self, FinalDecision, Reason};
 use crate::span::attributes::{Attributes, path};
 use crate::span::{Attribute, EndedRequest, Ids, Link, Span};
 
@@ -17,16 +18,11 @@ use crate::span::{Attribute, EndedRequest, Ids, Link, Span};
 pub struct Finished {
     /// Ready to be encoded.
     pub span: Span,
-    /// The `tracestate` that was sent upstream. That of the span has another threshold ([`sampling::set_threshold`]).
+    /// The `tracestate` that was sent upstream, without the member of caps. That of the span has another threshold
+    /// ([`sampling::set_threshold`]).
     pub trace_state: TraceState,
-    /// The threshold of the head decision.
-    pub head: HeadThreshold,
     /// Why it is kept.
     pub decision: FinalDecision,
-    /// R of the trace.
-    pub randomness: u64,
-    /// Number of the policy that applied: its caps count the span.
-    pub policy: usize,
     /// Something changed the trace headers after this filter wrote them.
     pub overwritten: bool,
 }
@@ -48,16 +44,22 @@ impl Stream {
             attributes.expect_span(self.original.kind());
         }
         let outcome = self.outcome(policy, attributes);
-        let failed = policy.errors.is_error(&outcome);
-        match self.original.direction {
-            Direction::Outbound => self.leave_mark(&outcome, failed, host, stats),
-            Direction::Inbound => self.find_late_mark(&outcome, host, stats),
-            // It hears its callees itself, and has heard them all when the response headers came.
-            Direction::Gateway => {}
+        // A gateway hears its callees itself, and has heard them all when the response headers came.
+        if self.original.direction == Direction::Inbound {
+            self.find_late_mark(&outcome, host, stats);
+        }
+        let failed = self.policy()?.0.errors.is_error(&outcome);
+        let strata = self.strata(&outcome, failed)?;
+        self.count(&strata, host, stats);
+        if self.original.direction == Direction::Outbound {
+            self.leave_mark(&strata, host, stats);
         }
         let (policy, sampling) = self.policy()?;
-        let decision = sampling::revise(policy, &sampling.head, failed, &outcome, sampling.whole_path.below);
+        let decision = sampling::revise(policy, &sampling.head, &strata, sampling.cap.path());
         if !decision.keep {
+            if decision.capped {
+                stats.count(Counter::Capped);
+            }
             return None;
         }
         attributes.expect_span(self.original.kind());
@@ -67,11 +69,9 @@ impl Stream {
         }
         stats.count(Counter::SpansCreated);
         stats.count(counter(decision.reason));
+        self.trace_state.remove(path_cap::KEY);
         Some(Finished {
             span: self.span(&outcome, decision.reason, host),
-            head: sampling.head.threshold,
-            randomness: sampling.head.randomness,
-            policy: sampling.policy,
             decision,
             overwritten,
             trace_state: self.trace_state,
@@ -141,6 +141,7 @@ fn counter(reason: Reason) -> Counter {
         Reason::Error => Counter::KeptError,
         Reason::Slow => Counter::KeptSlow,
         Reason::Marked => Counter::KeptMarked,
+        Reason::Cancelled => Counter::KeptCancelled,
         Reason::Debug => Counter::KeptDebug,
     }
 }

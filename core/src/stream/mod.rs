@@ -7,6 +7,7 @@
 //! | `state` | what is remembered of a request from one callback to the next |
 //! | `request` | request headers: extract, decide, edit; once each |
 //! | `response` | response headers: the status, and what is changed in them |
+//! | `caps` | what callers tell of caps, what callees are told, and what a request costs |
 //! | `whole_path` | the keep signal and the mark: callers learn of an error that was kept below |
 //! | `callers` | which callers of a gateway are told |
 //! | `span_ids` | span ids of inbound requests, which can be recognised |
@@ -16,6 +17,7 @@
 //! A worker of a proxy needs this room only. [`crate::pipeline`] collects the spans, perhaps on another thread.
 
 mod callers;
+mod caps;
 mod finish;
 mod host;
 mod outcome;

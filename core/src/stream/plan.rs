@@ -1,11 +1,9 @@
 //! What a configuration says about requests: resolved once, shared by all streams and all workers.
 
 use crate::config::{Config, Direction};
-use crate::sampling::Cap;
+use crate::sampling::budgets::Budgets;
 use crate::sampling::rules::{Policy, Sampler, Workload};
-use crate::sampling::threshold::Threshold;
 use crate::span::{Environment, Identity, SpanBuilder};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Everything that does not depend on a request.
 pub struct Plan {
@@ -13,18 +11,9 @@ pub struct Plan {
     identity: Identity,
     span_builder: SpanBuilder,
     sampler: Sampler,
-    last_tau: Vec<LastTau>,
+    /// The only part of a plan that changes. Where workers share a plan, they share its caps.
+    budgets: Budgets,
 }
-
-/// τ of the two caps of one policy in their last window. The only part of a plan that changes: the pipeline writes it, and
-/// streams of any worker read it. [`NO_TAU`] while a cap has removed nothing.
-struct LastTau {
-    errors: AtomicU64,
-    slow: AtomicU64,
-}
-
-/// Not a threshold: those are below 2^56.
-const NO_TAU: u64 = u64::MAX;
 
 /// Workers share a plan.
 const _: () = {
@@ -41,8 +30,8 @@ impl Plan {
         let workload = Workload { namespace: &workload.namespace, name: &workload.name, labels: &workload.labels };
         let sampler = Sampler::new(&config.sampling, &workload);
         let span_builder = SpanBuilder::new(&config, environment);
-        let last_tau = sampler.policies().map(|_| LastTau::none()).collect();
-        Self { config, identity, span_builder, sampler, last_tau }
+        let budgets = Budgets::new(sampler.policies());
+        Self { config, identity, span_builder, sampler, budgets }
     }
 
     /// The configuration it was made from.
@@ -81,30 +70,8 @@ impl Plan {
         }
     }
 
-    /// τ of a policy's cap in its last window: the least threshold that a signal or mark may promise.
-    pub(super) fn last_tau(&self, policy: usize, cap: Cap) -> Option<Threshold> {
-        self.last_tau.get(policy).and_then(|caps| Threshold::new(caps.of(cap).load(Relaxed)))
-    }
-
-    /// A window of a policy's cap has ended with this τ.
-    pub(crate) fn set_last_tau(&self, policy: usize, cap: Cap, tau: Option<Threshold>) {
-        if let Some(caps) = self.last_tau.get(policy) {
-            caps.of(cap).store(tau.map_or(NO_TAU, Threshold::value), Relaxed);
-        }
-    }
-}
-
-// === impl LastTau ===
-
-impl LastTau {
-    fn none() -> Self {
-        Self { errors: AtomicU64::new(NO_TAU), slow: AtomicU64::new(NO_TAU) }
-    }
-
-    fn of(&self, cap: Cap) -> &AtomicU64 {
-        match cap {
-            Cap::Errors => &self.errors,
-            Cap::Slow => &self.slow,
-        }
+    /// What is left of the caps.
+    pub(super) fn budgets(&self) -> &Budgets {
+        &self.budgets
     }
 }

@@ -1,5 +1,6 @@
 //! The request headers: which trace, is it sampled, and what the next hop is told.
 
+use super::host::StreamHost;
 use super::plan::Plan;
 use super::span_ids;
 use super::state::{Recording, ResponseHead, Sampling, Stream, WholePath, parent_state};
@@ -24,11 +25,13 @@ impl Stream {
         direction: Direction,
         headers: &[Header<'_>],
         entropy: &mut dyn Entropy,
+        host: &dyn StreamHost,
         stats: &mut Stats,
     ) -> (Self, Vec<HeaderEdit>) {
         let scan = TraceHeaders::new(headers);
         let incoming = extract(&scan, &plan.config().propagation);
-        let stream = Self::decide(plan, OriginalRequest::new(direction, headers), headers, incoming, entropy, stats);
+        let original = OriginalRequest::new(direction, headers);
+        let stream = Self::decide(plan, original, headers, incoming, entropy, host, stats);
         let edits = edits(&scan, &stream.incoming, &stream.outgoing(), &plan.config().propagation);
         (stream, edits)
     }
@@ -39,10 +42,11 @@ impl Stream {
         direction: Direction,
         headers: &[Header<'_>],
         entropy: &mut dyn Entropy,
+        host: &dyn StreamHost,
         stats: &mut Stats,
     ) -> Self {
         let incoming = extract(&TraceHeaders::new(headers), &plan.config().propagation);
-        Self::decide(plan, OriginalRequest::at_end(direction, headers), headers, incoming, entropy, stats)
+        Self::decide(plan, OriginalRequest::at_end(direction, headers), headers, incoming, entropy, host, stats)
     }
 
     fn decide(
@@ -51,6 +55,7 @@ impl Stream {
         headers: &[Header<'_>],
         incoming: Incoming,
         entropy: &mut dyn Entropy,
+        host: &dyn StreamHost,
         stats: &mut Stats,
     ) -> Self {
         count(plan, original.direction, &incoming, stats);
@@ -60,7 +65,7 @@ impl Stream {
         if telemetry {
             stream.silence(entropy);
         } else if !policy.drop {
-            stream.record(number, policy, entropy);
+            stream.record((number, policy), entropy, host, stats);
         }
         if !matches!(stream.recording, Recording::On(_)) {
             stats.count(Counter::RequestsIgnored);
@@ -85,7 +90,13 @@ impl Stream {
     }
 
     /// Starts a span of our own. That of an inbound request has an id that can be recognised.
-    fn record(&mut self, number: usize, policy: &Policy, entropy: &mut dyn Entropy) {
+    fn record(
+        &mut self,
+        (number, policy): (usize, &Policy),
+        entropy: &mut dyn Entropy,
+        host: &dyn StreamHost,
+        stats: &mut Stats,
+    ) {
         if self.original.direction == Direction::Inbound {
             self.span_id = span_ids::inbound(self.trace_id, entropy);
         } else if self.incoming.extracted.as_ref().is_some_and(|found| found.span_id.is_some()) {
@@ -93,7 +104,8 @@ impl Stream {
         }
         let head = sampling::decide(policy, self.trace_id, parent_state(&self.incoming).as_ref());
         head.ot.apply(&mut self.trace_state);
-        self.recording = Recording::On(Sampling { policy: number, head, whole_path: WholePath::default() });
+        let cap = self.apply_caps(number, host, stats);
+        self.recording = Recording::On(Sampling { policy: number, head, whole_path: WholePath::default(), cap });
     }
 
     /// Telemetry with a sampled context must not make its receiver trace its own traces, so from here on it is unsampled.

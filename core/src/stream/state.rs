@@ -4,7 +4,8 @@ use super::plan::Plan;
 use crate::context::{Flags, Sampled, SpanContext};
 use crate::id::{SpanId, TraceId};
 use crate::propagation::{Incoming, Outgoing, TraceState};
-use crate::sampling::late_keep::Kept;
+use crate::sampling::late_keep::Below;
+use crate::sampling::request_cap::RequestCap;
 use crate::sampling::rules::Policy;
 use crate::sampling::{Head, ParentState};
 use crate::span::OriginalRequest;
@@ -41,13 +42,14 @@ pub(super) struct Sampling {
     pub(super) policy: usize,
     pub(super) head: Head,
     pub(super) whole_path: WholePath,
+    pub(super) cap: RequestCap,
 }
 
 /// What is known of errors below this request.
 #[derive(Clone, Copy, Default)]
 pub(super) struct WholePath {
-    /// The threshold with which something below was kept, if anything was.
-    pub(super) below: Option<Kept>,
+    /// With which thresholds something below was kept, if anything was.
+    pub(super) below: Option<Below>,
     /// The mark for the listener that serves our caller is written.
     pub(super) marked: bool,
 }
@@ -125,8 +127,8 @@ impl Stream {
 
 impl WholePath {
     /// One more thing below was kept.
-    pub(super) fn learn(&mut self, kept: Kept) {
-        self.below = Some(self.below.map_or(kept, |known| known.or(kept)));
+    pub(super) fn learn(&mut self, below: Below) {
+        self.below = Some(self.below.map_or(below, |known| known.or(below)));
     }
 }
 

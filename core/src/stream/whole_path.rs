@@ -12,11 +12,10 @@ use crate::context::Sampled;
 use crate::export::{Counter, Stats};
 use crate::http::headers::{Header, HeaderEdit};
 use crate::id::SpanId;
-use crate::sampling;
-use crate::sampling::late_keep::{self, Kept, Mark, Signal};
+use crate::sampling::Strata;
+use crate::sampling::late_keep::{self, Below, Kept, Mark, Signal};
 use crate::sampling::outcome::Outcome;
 use crate::sampling::response_flags::ResponseFlags;
-use crate::sampling::threshold::Threshold;
 use crate::span::attributes::path;
 
 /// A body that takes no longer than this after its headers is complete: no mark is looked for behind it. The headers' time is
@@ -26,15 +25,19 @@ const SHORT_BODY_NS: u64 = 5_000_000;
 impl Stream {
     /// Inbound and gateway: a late keep is signalled to the caller. Also to a caller that samples the trace anyway, because its
     /// span then belongs to another stratum and has another threshold.
-    pub(super) fn signal_to_caller(&self, host: &dyn StreamHost, stats: &mut Stats) -> Option<HeaderEdit> {
+    pub(super) fn signal_to_caller(&mut self, host: &dyn StreamHost, stats: &mut Stats) -> Option<HeaderEdit> {
         let (policy, _) = self.policy().filter(|(policy, _)| policy.errors.whole_path)?;
         self.incoming.extracted.as_ref()?;
         let outcome = self.outcome_so_far(policy, host);
-        let kept = self.promise(&outcome, policy.errors.is_error_so_far(&outcome))?;
+        let strata = self.strata(&outcome, policy.errors.is_error_so_far(&outcome))?;
+        self.count(&strata, host, stats);
+        let sampling = self.sampling()?;
+        let below = strata.promise(sampling.head.randomness, sampling.cap.path())?;
+        let sampled = below.kept.includes(sampling.head.randomness);
         if !self.answers_caller(host.attributes()) {
             return None;
         }
-        let signal = Signal { trace_id: self.trace_id, span_id: self.span_id, kept };
+        let signal = Signal { trace_id: self.trace_id, span_id: self.span_id, below, sampled };
         stats.count(Counter::SignalsSent);
         // A header of its own: the application's stays as it is, and a quote that it left open cannot hide the signal.
         Some(HeaderEdit::Add("server-timing".into(), signal.write()))
@@ -58,7 +61,7 @@ impl Stream {
         let Some((policy, sampling)) = self.policy().filter(|(policy, _)| policy.errors.whole_path) else { return };
         let errors = policy.errors.threshold;
         let believed = heard.filter(|_| policy.keep_signals);
-        let signal = believed.and_then(|kept| kept.bounded(errors, sampling.head.randomness));
+        let signal = believed.and_then(|below| below.bounded(errors, sampling.head.randomness));
         match signal {
             Some(_) => stats.count(Counter::SignalsReceived),
             None if heard.is_some() || !edits.is_empty() => stats.count(Counter::SignalsIgnored),
@@ -68,9 +71,12 @@ impl Stream {
         // This is the last attempt: a request that was answered is not tried again.
         self.response.attempts = u32::try_from(attempts).unwrap_or(u32::MAX);
         // After a retry the failed attempt and its signal are gone, but its callee kept an error.
-        let retried = errors.filter(|_| attempts > 1).map(Kept::At);
+        let retried = errors.filter(|_| attempts > 1).map(|errors| Below::uncapped(Kept::At(errors)));
         let Some(sampling) = self.sampling_mut() else { return };
-        signal.into_iter().chain(retried).for_each(|kept| sampling.whole_path.learn(kept));
+        if let Some(mut below) = signal.or(retried) {
+            below.kept = retried.map_or(below.kept, |retried| below.kept.or(retried.kept));
+            sampling.whole_path.learn(below);
+        }
     }
 
     /// Outbound: the mark, as far as the response headers tell.
@@ -78,7 +84,9 @@ impl Stream {
         let Some((policy, _)) = self.policy() else { return };
         let outcome = self.outcome_so_far(policy, host);
         let failed = policy.errors.is_error_so_far(&outcome);
-        self.leave_mark(&outcome, failed, host, stats);
+        let Some(strata) = self.strata(&outcome, failed) else { return };
+        self.count(&strata, host, stats);
+        self.leave_mark(&strata, host, stats);
     }
 
     /// Inbound: what the outbound listener of this proxy learnt of this trace, on whichever worker.
@@ -90,9 +98,9 @@ impl Stream {
         let start = || attribute(host.attributes(), path::REQUEST_TIME);
         // A mark that is older than this request belongs to another one of the trace: the attempt before, or another call.
         let Some(mark) = mark.filter(|mark| start().is_none_or(|start| mark.time_ns >= start)) else { return };
-        let Some(kept) = mark.kept.bounded(policy.errors.threshold, sampling.head.randomness) else { return };
+        let Some(below) = mark.below.bounded(policy.errors.threshold, sampling.head.randomness) else { return };
         let Some(sampling) = self.sampling_mut() else { return };
-        sampling.whole_path.learn(kept);
+        sampling.whole_path.learn(below);
         stats.count(Counter::MarksFound);
     }
 
@@ -122,14 +130,14 @@ impl Stream {
     }
 
     /// Outbound: tells the listener that serves our caller, once. A second mark would say the same.
-    pub(super) fn leave_mark(&mut self, outcome: &Outcome, failed: bool, host: &dyn StreamHost, stats: &mut Stats) {
+    pub(super) fn leave_mark(&mut self, strata: &Strata, host: &dyn StreamHost, stats: &mut Stats) {
         let Some((policy, sampling)) = self.policy() else { return };
         if !policy.errors.whole_path || sampling.whole_path.marked {
             return;
         }
-        let Some(kept) = self.promise(outcome, failed) else { return };
+        let Some(below) = strata.promise(sampling.head.randomness, sampling.cap.path()) else { return };
         let parent = self.incoming.extracted.as_ref().and_then(|found| found.span_id);
-        let mark = Mark { trace_id: self.trace_id, kept, cap: Threshold::ALWAYS, time_ns: host.now_ns(), parent };
+        let mark = Mark { trace_id: self.trace_id, below, time_ns: host.now_ns(), parent };
         match host.write_mark(sampling.head.randomness, mark) {
             MarkWritten::Stored => stats.count(Counter::MarksWritten),
             MarkWritten::Overwrote => {
@@ -143,12 +151,8 @@ impl Stream {
         }
     }
 
-    /// The threshold with which callers may count on this span being kept late; `None` if it is not.
-    #[inline(never)]
-    fn promise(&self, outcome: &Outcome, failed: bool) -> Option<Kept> {
-        let (policy, sampling) = self.policy()?;
-        let decision = sampling::revise(policy, &sampling.head, failed, outcome, sampling.whole_path.below);
-        let tau = decision.cap.and_then(|cap| self.plan.last_tau(sampling.policy, cap));
-        decision.promise(sampling.head.randomness, tau)
+    /// What the request has come to, so far or at its end; `None` where nothing is recorded.
+    pub(super) fn strata(&self, outcome: &Outcome, failed: bool) -> Option<Strata> {
+        self.policy().map(|(policy, sampling)| Strata::new(policy, failed, outcome, sampling.whole_path.below))
     }
 }

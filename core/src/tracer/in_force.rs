@@ -74,8 +74,7 @@ impl InForce {
     }
 
     /// Sends what is due.
-    pub(super) fn export(&mut self, now_ns: u64, at_once: bool, host: &dyn TracerHost) {
-        self.pipeline.close_window(now_ns, at_once);
+    pub(super) fn export(&mut self, now_ns: u64, host: &dyn TracerHost) {
         let Some(exporter) = self.pipeline.exporter() else { return };
         while let Some(call) = exporter.poll(now_ns, &mut |plain| host.compress(plain)) {
             exporter.dispatched(call.id, host.http_call(&call), now_ns);
@@ -89,7 +88,7 @@ impl InForce {
     pub(super) fn replied(&mut self, token: u32, reply: &Reply<'_>, host: &dyn TracerHost) {
         let now_ns = host.now_ns().unwrap_or_default();
         if self.pipeline.exporter().is_some_and(|exporter| exporter.reply(token, reply, now_ns)) {
-            self.export(now_ns, false, host);
+            self.export(now_ns, host);
         }
     }
 

@@ -129,7 +129,7 @@ impl Tracer {
             host.set_configured();
         }
         let Some(now_ns) = host.now_ns() else { return };
-        in_force.export(now_ns, self.drain_until_ns.is_some(), host);
+        in_force.export(now_ns, host);
         self.metrics.report(in_force.stats(), host);
         if self.drain_until_ns.is_some_and(|deadline| now_ns >= deadline || in_force.is_idle()) {
             self.drain_until_ns = None;
@@ -152,7 +152,7 @@ impl Tracer {
         let now_ns = host.now_ns().unwrap_or_default();
         let deadline = now_ns.saturating_add(u64::try_from(DRAIN.as_nanos()).unwrap_or_default());
         in_force.drain(deadline);
-        in_force.export(now_ns, true, host);
+        in_force.export(now_ns, host);
         if in_force.is_idle() {
             return true;
         }

@@ -56,7 +56,7 @@ fn pending(observations: &Observations) -> Option<String> {
     let pairs = [
         ("requests at the gateway", observations.requests as u64, at_gateway as u64),
         ("requests in access logs and counted by the filter", observations.entries.len() as u64, seen),
-        ("spans created and kept or over the cap", get("sidespan_spans_created_total"), balance.kept + balance.capped),
+        ("spans created and kept", get("sidespan_spans_created_total"), balance.kept),
         ("spans waiting in a queue", 0, balance.queued),
         ("spans exported and received", balance.exported, observations.spans.len() as u64),
     ];

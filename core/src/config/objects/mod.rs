@@ -8,7 +8,7 @@ mod tags;
 
 pub use self::exporter::{Batch, Compression, Exporter, Otlp, Protocol, Queue, Receiver, Retry, Zipkin};
 pub use self::propagation::{AnswerCallers, Dialect, Propagation, Trust};
-pub use self::sampling::{Direction, Errors, Match, Parent, Rule, Sampling, Slow};
+pub use self::sampling::{Cancelled, Direction, Errors, Match, Parent, Rule, Sampling, Slow};
 pub use self::spans::{SemanticConventions, Spans};
 pub use self::tags::{CustomTag, FormatterTag, Literal, LiteralTag, NamedTag, PropertyTag};
 

@@ -18,6 +18,8 @@ object! {
         "errors" => errors: Errors = Errors::default();
         /// Slow requests. Absent: none is kept for its duration.
         "slow" => slow: Option<Slow> = None;
+        /// Requests whose caller left before an answer.
+        "cancelled" => cancelled: Cancelled = Cancelled::default();
     }
 }
 
@@ -35,7 +37,7 @@ object! {
     /// One sampling rule.
     pub struct Rule schema {"anyOf": [
         {"required": ["randomSamplingPercentage"]}, {"required": ["drop"], "properties": {"drop": {"const": true}}},
-        {"required": ["parent"]}, {"required": ["errors"]}, {"required": ["slow"]},
+        {"required": ["parent"]}, {"required": ["errors"]}, {"required": ["slow"]}, {"required": ["cancelled"]},
         {"required": ["keepSignals"], "properties": {"keepSignals": {"const": false}}}
     ]} {
         /// For logs and metrics.
@@ -52,6 +54,8 @@ object! {
         "errors" => errors: Option<Errors> = None;
         /// Overrides `sampling.slow`, as a whole.
         "slow" => slow: Option<Slow> = None;
+        /// Overrides `sampling.cancelled`, as a whole.
+        "cancelled" => cancelled: Option<Cancelled> = None;
         /// Whether the keep signals of callees are believed. `false` is for hosts outside the mesh.
         "keepSignals" => keep_signals: bool = true;
     }
@@ -101,7 +105,7 @@ object! {
         "httpStatus" => http_status: Vec<StatusPattern> = vec![StatusPattern::Class(5)];
         /// gRPC status codes that are errors.
         "grpcStatus" => grpc_status: Vec<u8> = vec![2, 4, 12, 13, 14, 15], schema {"items": {"minimum": 1, "maximum": 16}};
-        /// Late keeps a second and worker under an error storm; the traces of largest randomness survive. `0`: no cap.
+        /// Traces kept late a second and worker, on average in an error storm; all hops of a path keep the same ones. `0`: no cap.
         "maxPerSecond" => max_per_second: u32 = 50;
         /// Keep every span from the root to the error.
         "wholePath" => whole_path: bool = true;
@@ -117,7 +121,17 @@ object! {
         "threshold" => threshold: Duration;
         /// Share of slow requests kept, in percent.
         "percentage" => percentage: Percentage = Percentage::all();
-        /// Late keeps a second and worker. `0`: no cap.
+        /// Traces kept late a second and worker, on average. `0`: no cap.
+        "maxPerSecond" => max_per_second: u32 = 10;
+    }
+}
+
+object! {
+    /// Requests that nobody answered before their caller left (it timed out, or a client went away), and how many are kept.
+    pub struct Cancelled {
+        /// Share of cancelled requests kept, in percent.
+        "percentage" => percentage: Percentage = Percentage::all();
+        /// Traces kept late a second and worker, on average. `0`: no cap.
         "maxPerSecond" => max_per_second: u32 = 10;
     }
 }

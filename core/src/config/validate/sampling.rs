@@ -26,10 +26,12 @@ fn check_decision(path: &str, rule: &Rule, report: &mut Report) {
         ("parent", rule.parent.is_some()),
         ("errors", rule.errors.is_some()),
         ("slow", rule.slow.is_some()),
+        ("cancelled", rule.cancelled.is_some()),
         ("keepSignals", !rule.keep_signals),
     ];
     if !rule.drop && others.iter().all(|(_, given)| !given) {
-        let hint = "give `randomSamplingPercentage`, `drop`, `parent`, `errors`, `slow` or `keepSignals: false`";
+        let hint =
+            "give `randomSamplingPercentage`, `drop`, `parent`, `errors`, `slow`, `cancelled` or `keepSignals: false`";
         report.absent(path, "decides nothing", hint);
     }
     for (name, _) in others.iter().filter(|(_, given)| rule.drop && *given) {
