@@ -476,7 +476,7 @@ fn each_mistake_is_named_with_its_path_and_a_hint() {
         (
             r#"{"sampling": {"rules": [{"name": "x"}]}}"#,
             &[
-                "sampling.rules[0]: decides nothing (give `randomSamplingPercentage`, `drop`, `parent`, `errors` or `slow`)",
+                "sampling.rules[0]: decides nothing (give `randomSamplingPercentage`, `drop`, `parent`, `errors`, `slow` or `cancelled`)",
             ],
         ),
         (
