@@ -72,3 +72,23 @@ fn a_long_window_holds_as_many_traces_as_the_cap_allows() {
     println!("maxPerSecond 100, delay 30s, 125 errors a second: {per_second:.1} kept a second");
     assert!((85.0..=115.0).contains(&per_second), "{per_second:.1} kept a second");
 }
+
+#[test]
+fn what_callers_tell_of_their_caps_is_passed_on_as_it_came_or_removed_if_it_cannot_be_read() {
+    let table = [
+        ("a=1,sidespan=e:8", "a=1,sidespan=e:8", "sidespan_caps_received_total"),
+        ("a=1,sidespan=broken", "a=1", "sidespan_caps_malformed_total"),
+    ];
+    for (came, leaves, metric) in table {
+        let mut world = World::new(super::traffic::ERRORS_ONLY);
+        let stream = world.request(Direction::Inbound, super::traffic::traced("00").with("tracestate", came));
+        let upstream = stream.upstream_headers();
+        let found =
+            upstream.iter().find(|(name, _)| *name == b"tracestate".as_slice()).map(|(_, value)| value.to_vec());
+        assert_eq!(found.as_deref(), Some(leaves.as_bytes()), "{came}");
+        stream.response(&[(":status", "200")]);
+        stream.finish(EndFacts::default());
+        world.tick_after(super::traffic::FLUSH);
+        assert_eq!(world.metric(metric), 1, "{metric}");
+    }
+}

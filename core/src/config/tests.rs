@@ -500,7 +500,7 @@ fn each_mistake_is_named_with_its_path_and_a_hint() {
         (
             r#"{"sampling": {"rules": [{"name": "x"}]}}"#,
             &[
-                "sampling.rules[0]: decides nothing (give `randomSamplingPercentage`, `drop`, `parent`, `errors`, `slow` or `keepSignals: false`)",
+                "sampling.rules[0]: decides nothing (give `randomSamplingPercentage`, `drop`, `parent`, `errors`, `slow`, `cancelled` or `keepSignals: false`)",
             ],
         ),
         (
