@@ -15,7 +15,7 @@ use std::cell::OnceCell;
 
 /// Envoy, as the current callback sees it. Each header map is copied into the VM at most once.
 #[derive(Default)]
-pub struct Live<'a> {
+pub(crate) struct Live<'a> {
     /// Without them every attribute is read by itself.
     expressions: Option<&'a Expressions>,
     batch: OnceCell<Option<BatchRead>>,
@@ -29,7 +29,7 @@ pub struct Live<'a> {
 
 impl<'a> Live<'a> {
     /// Where a span may be built.
-    pub fn new(expressions: &'a Expressions) -> Self {
+    pub(crate) fn new(expressions: &'a Expressions) -> Self {
         Self { expressions: Some(expressions), ..Self::default() }
     }
 }

@@ -49,7 +49,7 @@ struct Absence {
 
 /// The answer to one expression.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct BatchRead {
+pub(crate) struct BatchRead {
     /// As it came; the values are ranges of it.
     answer: Vec<u8>,
     values: Vec<(&'static [u8], Range<usize>)>,
@@ -57,7 +57,7 @@ pub struct BatchRead {
 }
 
 /// The expression for a span of this kind; `istio`: with what only Istio's proxies have.
-pub fn expression(kind: Kind, istio: bool) -> String {
+pub(crate) fn expression(kind: Kind, istio: bool) -> String {
     let mut items: Vec<String> = PRESENT.iter().map(|path| dotted(path)).collect();
     let san = dotted(peer_san(kind));
     items.push(format!("has({san}) ? {san} : ''"));
@@ -66,7 +66,7 @@ pub fn expression(kind: Kind, istio: bool) -> String {
 }
 
 /// The expression for [`BatchRead::read_end`].
-pub fn end_expression() -> String {
+pub(crate) fn end_expression() -> String {
     format!("[{}]", AT_END.map(dotted).join(", "))
 }
 
@@ -112,7 +112,7 @@ fn ranges(
 impl BatchRead {
     /// Reads the answer to [`expression`] with the same arguments: Envoy serialises a list as pairs, its items as names,
     /// each as the attribute alone would be. `None` if it is not such a list.
-    pub fn read(kind: Kind, istio: bool, answer: Vec<u8>) -> Option<Self> {
+    pub(crate) fn read(kind: Kind, istio: bool, answer: Vec<u8>) -> Option<Self> {
         let items = decode_pairs(&answer);
         let absences = absences(kind, istio);
         let (_, rest) = items.split_at_checked(PRESENT.len())?;
@@ -132,14 +132,14 @@ impl BatchRead {
     }
 
     /// Reads the answer to [`end_expression`].
-    pub fn read_end(answer: Vec<u8>) -> Option<Self> {
+    pub(crate) fn read_end(answer: Vec<u8>) -> Option<Self> {
         let items = decode_pairs(&answer);
         let values = (items.len() == AT_END.len()).then(|| ranges(&AT_END, None, &items))?;
         Some(Self { answer, values, absent: Vec::new() })
     }
 
     /// `None`: not known, ask the host. `Some(None)`: known to be absent.
-    pub fn get(&self, path: &[u8]) -> Option<Option<&[u8]>> {
+    pub(crate) fn get(&self, path: &[u8]) -> Option<Option<&[u8]>> {
         let range = self.values.iter().find(|(known, _)| *known == path).map(|(_, range)| range.clone());
         let value = range.and_then(|range| self.answer.get(range)).map(Some);
         value.or_else(|| self.absent.iter().any(|prefix| path.starts_with(prefix)).then_some(None))

@@ -7,7 +7,7 @@ use sidespan_core::random::SplitMix64;
 const POOL: usize = 256;
 
 /// A pool of random bytes.
-pub struct Pool {
+pub(crate) struct Pool {
     bytes: [u8; POOL],
     used: usize,
     fallback: SplitMix64,
@@ -15,7 +15,7 @@ pub struct Pool {
 
 impl Pool {
     /// Empty: the first use fills it.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { bytes: [0; POOL], used: POOL, fallback: SplitMix64::new(0) }
     }
 

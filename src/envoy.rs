@@ -7,7 +7,7 @@ use sidespan_core::tracer::TracerHost;
 use std::time::Duration;
 
 /// The Envoy that has loaded this module.
-pub struct Envoy;
+pub(crate) struct Envoy;
 
 impl TracerHost for Envoy {
     fn now_ns(&self) -> Option<u64> {

@@ -5,7 +5,7 @@ use crate::batch_read::{self, BatchRead};
 use sidespan_core::span::Kind;
 
 /// Compiled by the host, one for each kind of span and one for requests of which none may come; none where the host knows no CEL.
-pub struct Expressions {
+pub(crate) struct Expressions {
     istio: bool,
     server: Option<Vec<u8>>,
     client: Option<Vec<u8>>,
@@ -16,7 +16,7 @@ pub struct Expressions {
 
 impl Expressions {
     /// Compiles them; `istio`: also for what only Istio's proxies have.
-    pub fn new(istio: bool) -> Self {
+    pub(crate) fn new(istio: bool) -> Self {
         let compile = |expression: String| {
             let id = abi::foreign_function("expr_create", expression.as_bytes());
             id.ok().filter(|id| !id.is_empty())
@@ -27,7 +27,7 @@ impl Expressions {
     }
 
     /// The attributes of the current stream; `None` if they must be read one by one.
-    pub fn evaluate(&self, kind: Kind) -> Option<BatchRead> {
+    pub(crate) fn evaluate(&self, kind: Kind) -> Option<BatchRead> {
         let id = match kind {
             Kind::Server => self.server.as_ref(),
             Kind::Client => self.client.as_ref(),
@@ -37,7 +37,7 @@ impl Expressions {
     }
 
     /// How the current stream ended; `None` likewise.
-    pub fn evaluate_end(&self) -> Option<BatchRead> {
+    pub(crate) fn evaluate_end(&self) -> Option<BatchRead> {
         let answer = abi::foreign_function("expr_evaluate", self.end.as_ref()?).ok()?;
         BatchRead::read_end(answer)
     }

@@ -33,7 +33,7 @@ impl Log for HostLog {
 }
 
 /// Takes the log level of Envoy, so that lines below it are not even formatted.
-pub fn set_level() {
+pub(crate) fn set_level() {
     log::set_max_level(match abi::log_level() {
         Ok(0) => LevelFilter::Trace,
         Ok(1) => LevelFilter::Debug,

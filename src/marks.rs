@@ -11,13 +11,13 @@ use sidespan_core::stream::MarkWritten;
 const TRIES: u32 = 4;
 
 /// The mark in the slot of `randomness`.
-pub fn read(randomness: u64) -> Option<Mark> {
+pub(crate) fn read(randomness: u64) -> Option<Mark> {
     let (bytes, _) = abi::shared_data(key(randomness).as_bytes()).ok()?;
     Mark::decode(&bytes)
 }
 
 /// Merges a mark into the slot of `randomness`.
-pub fn write(randomness: u64, mark: Mark) -> MarkWritten {
+pub(crate) fn write(randomness: u64, mark: Mark) -> MarkWritten {
     let key = key(randomness);
     for _ in 0..TRIES {
         let (old, cas) = abi::shared_data(key.as_bytes()).unwrap_or_default();

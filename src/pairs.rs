@@ -3,12 +3,12 @@
 use sidespan_core::http::headers::Header;
 
 /// Pairs read from one block, at most. Hosts stop at 1024 (proxy-wasm-cpp-host, `include/proxy-wasm/limits.h`).
-pub const MAX_PAIRS: usize = 4096;
+pub(crate) const MAX_PAIRS: usize = 4096;
 
 /// Reads the pairs serialisation of proxy-wasm: `u32` count, per pair two `u32` lengths, then `key NUL value NUL` each;
 /// integers little-endian. Of a truncated or broken block, the pairs before the damage. The count is never believed:
 /// nothing is allocated that the bytes at hand could not fill.
-pub fn decode_pairs(block: &[u8]) -> Vec<Header<'_>> {
+pub(crate) fn decode_pairs(block: &[u8]) -> Vec<Header<'_>> {
     let mut out = Vec::new();
     let Some((count, rest)) = take_u32(block) else { return out };
     let Some((lengths, mut data)) = count.checked_mul(8).and_then(|size| rest.split_at_checked(size)) else {
@@ -28,7 +28,7 @@ pub fn decode_pairs(block: &[u8]) -> Vec<Header<'_>> {
 }
 
 /// Writes the pairs serialisation of proxy-wasm, as [`decode_pairs`] reads it.
-pub fn encode_pairs(pairs: &[Header<'_>]) -> Vec<u8> {
+pub(crate) fn encode_pairs(pairs: &[Header<'_>]) -> Vec<u8> {
     let length = |text: &[u8]| u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes();
     let mut out = u32::try_from(pairs.len()).unwrap_or(u32::MAX).to_le_bytes().to_vec();
     for pair in pairs {

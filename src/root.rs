@@ -24,7 +24,7 @@ const BANNER: &str =
     concat!(env!("CARGO_PKG_VERSION"), " (", env!("SIDESPAN_REVISION"), " ", env!("SIDESPAN_PROFILE"), ")");
 
 /// One root context.
-pub struct Root {
+pub(crate) struct Root {
     tracer: Rc<RefCell<Tracer>>,
     /// `None`: traffic passes untouched.
     shared: Option<Rc<Shared>>,
@@ -34,17 +34,17 @@ pub struct Root {
 
 impl Root {
     /// Not configured yet.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { tracer: Rc::default(), shared: None }
     }
 
     /// A stream under the configuration in force.
-    pub fn stream(&self) -> HttpStream {
+    pub(crate) fn stream(&self) -> HttpStream {
         HttpStream::new(self.shared.clone())
     }
 
     /// `on_configure`: reads `pluginConfig`, which has `size` bytes; false refuses it.
-    pub fn configure(&mut self, size: usize) -> bool {
+    pub(crate) fn configure(&mut self, size: usize) -> bool {
         let json = match size {
             0 => Ok(Vec::new()),
             size => abi::buffer(Buffer::PluginConfiguration, size.min(MAX_CONFIGURATION)),
@@ -70,12 +70,12 @@ impl Root {
     }
 
     /// `on_tick`.
-    pub fn tick(&mut self) {
+    pub(crate) fn tick(&mut self) {
         self.with_tracer(|tracer| tracer.tick(&Envoy));
     }
 
     /// `on_http_call_response`: the reply to an export call.
-    pub fn replied(&mut self, token: u32) {
+    pub(crate) fn replied(&mut self, token: u32) {
         if self.shared.is_none() {
             return;
         }
@@ -89,7 +89,7 @@ impl Root {
     }
 
     /// `on_done`: true if the root context may go at once; else [`abi::done`] says when.
-    pub fn done(&mut self) -> bool {
+    pub(crate) fn done(&mut self) -> bool {
         self.with_tracer(|tracer| tracer.drain(&Envoy)).unwrap_or(true)
     }
 

@@ -15,7 +15,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 /// A configuration in force, for streams.
-pub struct Shared {
+pub(crate) struct Shared {
     /// What does not depend on a request.
     pub plan: Arc<Plan>,
     /// All attributes of a span in one host call.
@@ -29,7 +29,7 @@ pub struct Shared {
 
 impl Shared {
     /// Compiles the expressions of a plan.
-    pub fn new(plan: &Arc<Plan>, tracer: &Rc<RefCell<Tracer>>, entropy: Pool) -> Self {
+    pub(crate) fn new(plan: &Arc<Plan>, tracer: &Rc<RefCell<Tracer>>, entropy: Pool) -> Self {
         Self {
             plan: Arc::clone(plan),
             expressions: Expressions::new(plan.identity().istio),
@@ -41,7 +41,7 @@ impl Shared {
     }
 
     /// The direction of the listener of this stream.
-    pub fn direction(&self, attributes: &dyn Attributes) -> Direction {
+    pub(crate) fn direction(&self, attributes: &dyn Attributes) -> Direction {
         if let Some(known) = self.direction.get() {
             return known;
         }
@@ -54,18 +54,18 @@ impl Shared {
     }
 
     /// For the beginning of a stream.
-    pub fn with_entropy<T>(&self, run: impl FnOnce(&mut dyn Entropy, &mut Stats) -> T) -> Option<T> {
+    pub(crate) fn with_entropy<T>(&self, run: impl FnOnce(&mut dyn Entropy, &mut Stats) -> T) -> Option<T> {
         let mut entropy = self.entropy.try_borrow_mut().ok()?;
         self.with_stats(|stats| run(&mut *entropy, stats))
     }
 
     /// For what a stream does later. `None` if a callback runs inside of another one, which Envoy does not do.
-    pub fn with_stats<T>(&self, run: impl FnOnce(&mut Stats) -> T) -> Option<T> {
+    pub(crate) fn with_stats<T>(&self, run: impl FnOnce(&mut Stats) -> T) -> Option<T> {
         self.tracer.try_borrow_mut().ok().map(|mut tracer| run(tracer.stats()))
     }
 
     /// Takes a span that is kept.
-    pub fn record(&self, finished: Finished) {
+    pub(crate) fn record(&self, finished: Finished) {
         if let Ok(mut tracer) = self.tracer.try_borrow_mut() {
             tracer.record(finished, &Envoy);
         }

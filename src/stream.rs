@@ -10,19 +10,19 @@ use sidespan_core::stream::Stream;
 use std::rc::Rc;
 
 /// One request through one listener. It never pauses a stream: every callback answers `Continue`.
-pub struct HttpStream {
+pub(crate) struct HttpStream {
     shared: Option<Rc<Shared>>,
     stream: Option<Stream>,
 }
 
 impl HttpStream {
     /// `None`: there is no usable configuration, and traffic passes untouched.
-    pub fn new(shared: Option<Rc<Shared>>) -> Self {
+    pub(crate) fn new(shared: Option<Rc<Shared>>) -> Self {
         Self { shared, stream: None }
     }
 
     /// `on_request_headers`.
-    pub fn request_headers(&mut self) -> Option<()> {
+    pub(crate) fn request_headers(&mut self) -> Option<()> {
         let shared = self.shared.as_ref()?;
         let block = abi::pairs(Map::Request).ok()?;
         let headers = decode_pairs(&block);
@@ -36,7 +36,7 @@ impl HttpStream {
     }
 
     /// `on_response_headers`.
-    pub fn response_headers(&mut self, end_of_stream: bool) -> Option<()> {
+    pub(crate) fn response_headers(&mut self, end_of_stream: bool) -> Option<()> {
         let shared = self.shared.as_ref()?;
         let stream = self.stream.as_mut()?;
         let block = abi::pairs(Map::Response).ok()?;
@@ -48,7 +48,7 @@ impl HttpStream {
     }
 
     /// `on_log`: the request has ended.
-    pub fn log(&mut self) -> Option<()> {
+    pub(crate) fn log(&mut self) -> Option<()> {
         let shared = self.shared.take()?;
         let live = Live::new(&shared.expressions);
         let stream = match self.stream.take() {

@@ -3,7 +3,7 @@
 #[path = "../../src/pairs.rs"]
 mod codec;
 
-pub use codec::{decode_pairs, encode_pairs};
+pub(crate) use codec::{decode_pairs, encode_pairs};
 
 use codec::MAX_PAIRS;
 use proptest::prelude::*;

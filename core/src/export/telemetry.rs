@@ -1,7 +1,7 @@
 //! How calls of sidespan and other telemetry are told from the traffic of applications.
 
 /// The `user-agent` of every export call.
-pub const USER_AGENT: &str = concat!("OTel-OTLP-Exporter-sidespan/", env!("CARGO_PKG_VERSION"));
+pub(super) const USER_AGENT: &str = concat!("OTel-OTLP-Exporter-sidespan/", env!("CARGO_PKG_VERSION"));
 
 /// Whether a request carries telemetry: calls of sidespan anywhere in the mesh, and OTLP or Zipkin traffic of others. Such a
 /// request is not traced, because its span would be telemetry again. All values as they came, empty if absent.

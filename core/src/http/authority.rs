@@ -1,12 +1,12 @@
 //! Authorities (RFC 3986 section 3.2): `[ userinfo "@" ] host [ ":" port ]`; an IPv6 address as host is in brackets.
 
 /// The authority without user and password.
-pub fn without_userinfo(authority: &[u8]) -> &[u8] {
+pub(crate) fn without_userinfo(authority: &[u8]) -> &[u8] {
     authority.rsplit(|byte| *byte == b'@').next().unwrap_or_default()
 }
 
 /// The host of `host`, `host:port` or `[address]:port`; brackets stay.
-pub fn without_port(authority: &[u8]) -> &[u8] {
+pub(crate) fn without_port(authority: &[u8]) -> &[u8] {
     let end = authority.iter().rposition(|byte| *byte == b':').filter(|colon| {
         // A colon before a `]` belongs to an address such as `[::1]`.
         authority.get(*colon..).is_some_and(|port| !port.contains(&b']'))
@@ -16,7 +16,7 @@ pub fn without_port(authority: &[u8]) -> &[u8] {
 
 /// Address and port of `address:port`, `[address]:port` or an address alone, as Envoy writes socket addresses. The address
 /// is without brackets; what is not a port number gives no port.
-pub fn split_port(address: &str) -> (&str, Option<u16>) {
+pub(crate) fn split_port(address: &str) -> (&str, Option<u16>) {
     if let Some((host, rest)) = address.strip_prefix('[').and_then(|inner| inner.split_once(']')) {
         return (host, rest.strip_prefix(':').and_then(|port| port.parse().ok()));
     }

@@ -10,7 +10,7 @@ use super::number::parse_saturating;
 
 /// Seconds from the Unix epoch to a date. The name of the day is not checked. `None` for anything that is not a date, and
 /// before 1970.
-pub fn parse(text: &[u8]) -> Option<u64> {
+pub(crate) fn parse(text: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(text).ok()?;
     let mut words = text.split([' ', '-']).filter(|word| !word.is_empty());
     let weekday = words.next()?;

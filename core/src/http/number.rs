@@ -1,7 +1,7 @@
 //! Numbers as text: unpadded hexadecimal and unsigned decimal are read, floating-point numbers are written.
 
 /// Reads 1 to `max` hex digits (at most 32) of either case; `None` for anything else.
-pub fn parse_hex(text: &[u8], max: usize) -> Option<u128> {
+pub(crate) fn parse_hex(text: &[u8], max: usize) -> Option<u128> {
     if text.is_empty() || text.len() > max.min(32) {
         return None;
     }
@@ -12,7 +12,7 @@ pub fn parse_hex(text: &[u8], max: usize) -> Option<u128> {
 }
 
 /// Reads decimal digits and nothing else; `None` for anything else and above 64 bits.
-pub fn parse_decimal(text: &[u8]) -> Option<u64> {
+pub(crate) fn parse_decimal(text: &[u8]) -> Option<u64> {
     if text.is_empty() {
         return None;
     }
@@ -23,7 +23,7 @@ pub fn parse_decimal(text: &[u8]) -> Option<u64> {
 }
 
 /// Reads decimal digits and nothing else; a number above 32 bits becomes the largest one.
-pub fn parse_saturating(text: &[u8]) -> Option<u32> {
+pub(crate) fn parse_saturating(text: &[u8]) -> Option<u32> {
     if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
         return None;
     }
@@ -34,7 +34,7 @@ pub fn parse_saturating(text: &[u8]) -> Option<u32> {
 ///
 /// serde_json, which has to print numbers anyway, does the work: the standard library's printing of floats adds 15 kB to the
 /// module.
-pub fn print_double(number: f64) -> String {
+pub(crate) fn print_double(number: f64) -> String {
     let text = serde_json::Number::from_f64(number).map(|number| number.to_string());
     let text = text.unwrap_or_else(|| {
         if number.is_nan() {

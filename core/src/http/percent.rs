@@ -2,7 +2,7 @@
 
 /// Decodes every `%41`, with digits of either case. What is not two hex digits after a percent sign stays as it is, because
 /// senders write raw percent signs too.
-pub fn decode(text: &[u8]) -> Vec<u8> {
+pub(crate) fn decode(text: &[u8]) -> Vec<u8> {
     let digit = |at: Option<&u8>| at.and_then(|byte| char::from(*byte).to_digit(16));
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text;

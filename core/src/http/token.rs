@@ -7,7 +7,7 @@
 
 /// Whether `text` is a token: one or more `tchar`.
 #[inline(never)]
-pub fn is_token(text: &[u8]) -> bool {
+pub(crate) fn is_token(text: &[u8]) -> bool {
     !text.is_empty() && text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte))
 }
 

@@ -26,7 +26,7 @@ pub struct Reply<'a> {
 
 /// The result of one export call.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ExportResult {
+pub(crate) enum ExportResult {
     /// The receiver accepted all but `rejected` spans, which must not be sent again.
     Accepted {
         /// `rejected_spans` of a partial success; not yet bounded by what was sent.
@@ -48,7 +48,7 @@ pub enum ExportResult {
 }
 
 /// The answer to an OTLP/HTTP or Zipkin call. `now_s`: seconds since the Unix epoch, to compare a date with.
-pub fn http(encoding: Encoding, reply: &Reply<'_>, now_s: u64) -> ExportResult {
+pub(crate) fn http(encoding: Encoding, reply: &Reply<'_>, now_s: u64) -> ExportResult {
     let Some(status) = reply.status else {
         return retryable(Failure::Reset, None, "reset".to_owned());
     };
@@ -65,7 +65,7 @@ pub fn http(encoding: Encoding, reply: &Reply<'_>, now_s: u64) -> ExportResult {
 }
 
 /// The answer to an OTLP/gRPC call.
-pub fn grpc(reply: &Reply<'_>, now_s: u64) -> ExportResult {
+pub(crate) fn grpc(reply: &Reply<'_>, now_s: u64) -> ExportResult {
     let field = |name: &[u8]| headers::first(reply.trailers, name).or_else(|| headers::first(reply.headers, name));
     let Some(http_status) = reply.status else {
         return retryable(Failure::Reset, None, "reset".to_owned());

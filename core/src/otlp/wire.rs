@@ -10,7 +10,7 @@ const FIXED32: u64 = 5;
 
 /// The value of one field that was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Field<'a> {
+pub(super) enum Field<'a> {
     /// Integers, booleans and enumerations.
     Varint(u64),
     /// `fixed64` and `double`.
@@ -23,11 +23,11 @@ pub enum Field<'a> {
 
 /// The fields of one message, in order; it ends at the first byte that cannot be read.
 #[derive(Clone, Copy, Debug)]
-pub struct Fields<'a>(pub &'a [u8]);
+pub(super) struct Fields<'a>(pub &'a [u8]);
 
 /// Appends a base-128 number.
 #[inline]
-pub fn varint(out: &mut Vec<u8>, value: u64) {
+pub(super) fn varint(out: &mut Vec<u8>, value: u64) {
     // Nearly all numbers take one byte: keys, and the lengths of short texts.
     if value < 0x80 { out.push(value as u8) } else { long_varint(out, value) }
 }
@@ -41,50 +41,50 @@ fn long_varint(out: &mut Vec<u8>, mut value: u64) {
 }
 
 /// How many bytes [`varint`] appends.
-pub fn varint_len(value: u64) -> usize {
+pub(super) fn varint_len(value: u64) -> usize {
     // 9/64 is a close enough 1/7 for every width up to 64 bits.
     let bits = 64u32.saturating_sub((value | 1).leading_zeros());
     (bits.saturating_mul(9).saturating_add(64) / 64) as usize
 }
 
 /// How many bytes [`bytes`] appends for a field below 16 and a content of `length` bytes.
-pub fn bytes_len(length: usize) -> usize {
+pub(super) fn bytes_len(length: usize) -> usize {
     varint_len(length as u64).saturating_add(length).saturating_add(1)
 }
 
 /// A field of wire type 0: integers, booleans, enumerations.
-pub fn number(out: &mut Vec<u8>, field: u32, value: u64) {
+pub(super) fn number(out: &mut Vec<u8>, field: u32, value: u64) {
     key(out, field, VARINT);
     varint(out, value);
 }
 
 /// A `fixed64` field; a `double` by its bits.
-pub fn fixed64(out: &mut Vec<u8>, field: u32, value: u64) {
+pub(super) fn fixed64(out: &mut Vec<u8>, field: u32, value: u64) {
     key(out, field, FIXED64);
     out.extend_from_slice(&value.to_le_bytes());
 }
 
 /// A `fixed32` field.
-pub fn fixed32(out: &mut Vec<u8>, field: u32, value: u32) {
+pub(super) fn fixed32(out: &mut Vec<u8>, field: u32, value: u32) {
     key(out, field, FIXED32);
     out.extend_from_slice(&value.to_le_bytes());
 }
 
 /// A string or bytes field, also when it is empty.
 #[inline]
-pub fn bytes(out: &mut Vec<u8>, field: u32, value: &[u8]) {
+pub(super) fn bytes(out: &mut Vec<u8>, field: u32, value: &[u8]) {
     header(out, field, value.len());
     out.extend_from_slice(value);
 }
 
 /// Key and length of a field whose `length` bytes the caller appends next.
-pub fn header(out: &mut Vec<u8>, field: u32, length: usize) {
+pub(super) fn header(out: &mut Vec<u8>, field: u32, length: usize) {
     key(out, field, LENGTH);
     varint(out, length as u64);
 }
 
 /// A message field: `write` appends its content, then its length is put before it.
-pub fn message(out: &mut Vec<u8>, field: u32, write: impl FnOnce(&mut Vec<u8>)) {
+pub(super) fn message(out: &mut Vec<u8>, field: u32, write: impl FnOnce(&mut Vec<u8>)) {
     key(out, field, LENGTH);
     let slot = out.len();
     out.push(0);
@@ -115,7 +115,7 @@ fn key(out: &mut Vec<u8>, field: u32, wire_type: u64) {
 
 impl<'a> Fields<'a> {
     /// The last occurrence of a string, bytes or message field, as protobuf wants it for fields that do not repeat.
-    pub fn bytes(self, field: u32) -> Option<&'a [u8]> {
+    pub(super) fn bytes(self, field: u32) -> Option<&'a [u8]> {
         self.filter_map(|(number, value)| match value {
             Field::Bytes(bytes) if number == field => Some(bytes),
             _ => None,
@@ -124,7 +124,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The last occurrence of an integer field; absent is zero, as in proto3.
-    pub fn number(self, field: u32) -> u64 {
+    pub(super) fn number(self, field: u32) -> u64 {
         self.filter_map(|(number, value)| match value {
             Field::Varint(value) if number == field => Some(value),
             _ => None,

@@ -16,7 +16,7 @@ use crate::context::Sampled;
 use crate::id::{SpanId, TraceId, decode_lower_hex};
 
 /// What a header value says; `None` if it is malformed, which counts as absent.
-pub fn parse(value: &[u8]) -> Option<Reading> {
+pub(super) fn parse(value: &[u8]) -> Option<Reading> {
     let mut fields = value.split(|byte| *byte == b'-');
     let first = fields.next()?;
     let Some(span_id) = fields.next() else {

@@ -11,14 +11,14 @@ use crate::http::headers::trim;
 use crate::http::{percent, token};
 
 /// Members read, at most ("Limits").
-pub const MAX_MEMBERS: usize = 64;
+pub(crate) const MAX_MEMBERS: usize = 64;
 
 /// Bytes of all headers together: where there are more, nothing is read ("Limits").
-pub const MAX_BYTES: usize = 8192;
+pub(crate) const MAX_BYTES: usize = 8192;
 
 /// The decoded values of `keys`, in the order of `keys`, from all header values in their order. Of a key that appears
 /// twice the last counts. Bytes that are no UTF-8 become U+FFFD, so a value takes at most three times its length.
-pub fn get_all<'a, 'k>(
+pub(crate) fn get_all<'a, 'k>(
     values: impl IntoIterator<Item = &'a [u8]>,
     keys: &'k [impl AsRef<str>],
 ) -> Vec<(&'k str, String)> {

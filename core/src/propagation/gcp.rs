@@ -16,7 +16,7 @@ use crate::http::number::parse_decimal;
 use crate::id::{SpanId, TraceId};
 
 /// The context that a header value names; `None` if it is malformed.
-pub fn parse(value: &[u8]) -> Option<Extracted> {
+pub(super) fn parse(value: &[u8]) -> Option<Extracted> {
     let (trace_id, rest) = value.split_at_checked(32)?;
     let rest = rest.strip_prefix(b"/")?;
     let (span_id, options) = rest.split_at(rest.iter().position(|byte| *byte == b';').unwrap_or(rest.len()));

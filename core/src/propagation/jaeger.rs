@@ -20,7 +20,7 @@ use std::borrow::Cow;
 const MAX_LENGTH: usize = 256;
 
 /// The context that a header value names; `None` if it is malformed.
-pub fn parse(value: &[u8]) -> Option<Extracted> {
+pub(super) fn parse(value: &[u8]) -> Option<Extracted> {
     let value = decode(value)?;
     let mut fields = value.split(|byte| *byte == b':');
     let (trace_id, span_id) = (fields.next()?, fields.next()?);

@@ -52,7 +52,7 @@ pub struct Outgoing<'a> {
 
 /// What the headers of one format say.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reading {
+pub(super) enum Reading {
     /// Ids and a decision.
     Context(Extracted),
     /// A decision without ids (only B3 has this); never deferred.

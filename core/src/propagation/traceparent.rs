@@ -21,10 +21,10 @@ use crate::context::{Flags, Sampled, SpanContext};
 use crate::id::{SpanId, TraceId, decode_lower_hex};
 
 /// Length of a version 00 header.
-pub const LENGTH: usize = 55;
+pub(crate) const LENGTH: usize = 55;
 
 /// The context that a header value names; `None` if it must be ignored.
-pub fn parse(value: &[u8]) -> Option<SpanContext> {
+pub(crate) fn parse(value: &[u8]) -> Option<SpanContext> {
     let (known, rest) = value.split_at_checked(LENGTH)?;
     let (version, known) = field(known, 2)?;
     let (trace_id, known) = field(known, 32)?;
@@ -45,7 +45,7 @@ pub fn parse(value: &[u8]) -> Option<SpanContext> {
 }
 
 /// A version 00 header value.
-pub fn format(context: &SpanContext) -> [u8; LENGTH] {
+pub(crate) fn format(context: &SpanContext) -> [u8; LENGTH] {
     let mut out = [b'-'; LENGTH];
     let [flags_high, flags_low] = hex_byte(context.flags.bits());
     let fields = [&b"00"[..], &context.trace_id.hex(), &context.span_id.hex(), &[flags_high, flags_low]];

@@ -14,11 +14,11 @@ use crate::http::headers::trim;
 use std::fmt;
 
 /// Members of a list, at most.
-pub const MAX_MEMBERS: usize = 32;
+pub(super) const MAX_MEMBERS: usize = 32;
 
 /// Most bytes of a header to which this filter added a member; a header that passes unchanged is not cut. The specification
 /// requires at least 512.
-pub const MAX_BYTES: usize = 4096;
+pub(super) const MAX_BYTES: usize = 4096;
 
 /// Members longer than this go first when a header is too long ("Tracestate Limits").
 const LONG_MEMBER: usize = 128;

@@ -22,7 +22,7 @@ use crate::id::{SpanId, TraceId};
 const MAX_LENGTH: usize = 1024;
 
 /// The context that a header value names; `None` if it is malformed. A malformed parent counts as absent; the trace is continued.
-pub fn parse(value: &[u8]) -> Option<Extracted> {
+pub(super) fn parse(value: &[u8]) -> Option<Extracted> {
     let (mut root, mut parent, mut sampled) = (None, None, None);
     for field in fields(value) {
         let (key, value) = field?;

@@ -12,7 +12,7 @@ use crate::propagation::baggage;
 const MAX_VALUES: usize = 16;
 
 /// Adds `http.request.header.<name>` and `http.response.header.<name>`, each a list, as the conventions want it.
-pub fn add_headers(all: &mut BoundedAttributes, exchange: &Exchange<'_>) {
+pub(super) fn add_headers(all: &mut BoundedAttributes, exchange: &Exchange<'_>) {
     for CapturedHeader { side, header, keys } in &exchange.settings.captured {
         let values = headers::values(exchange.headers(*side), header.as_bytes()).take(MAX_VALUES);
         let values: Vec<_> = values.map(|value| exchange.header_text(header, value)).collect();
@@ -26,7 +26,7 @@ pub fn add_headers(all: &mut BoundedAttributes, exchange: &Exchange<'_>) {
 }
 
 /// Adds the allow-listed members of the `baggage` header.
-pub fn add_baggage(all: &mut BoundedAttributes, exchange: &Exchange<'_>) {
+pub(super) fn add_baggage(all: &mut BoundedAttributes, exchange: &Exchange<'_>) {
     let wanted = &exchange.settings.baggage;
     for (key, value) in baggage::get_all(headers::values(&exchange.request, b"baggage"), wanted) {
         all.set(format!("baggage.{key}"), exchange.text(value.as_bytes()));

@@ -35,7 +35,7 @@ const HEADERS: &[(&str, &str)] = &[
 ];
 
 /// Adds the attributes of the table above.
-pub fn add<'a>(all: &mut BoundedAttributes, exchange: &Exchange<'a>, once: &mut Once<'a>) {
+pub(super) fn add<'a>(all: &mut BoundedAttributes, exchange: &Exchange<'a>, once: &mut Once<'a>) {
     all.set_some("envoy.response_flags", status::short_flags(exchange.outcome.flags));
     all.set_some("envoy.response_code_details", exchange.explanation.details.clone());
     all.set_some("envoy.upstream_cluster", once.text(path::CLUSTER_NAME));

@@ -16,7 +16,7 @@ use super::limits::BoundedAttributes;
 use super::model::Kind;
 
 /// What Istio's tracing of waypoints shows of a peer: the tag's suffix and the field of its object.
-pub const FIELDS: [(&str, &str); 9] = [
+pub(super) const FIELDS: [(&str, &str); 9] = [
     ("workload", "workload"),
     ("namespace", "namespace"),
     ("cluster_id", "cluster"),
@@ -59,7 +59,7 @@ const DESTINATION: Peer = Peer {
 };
 
 /// Adds the attributes of the table above.
-pub fn add<'a>(all: &mut BoundedAttributes, exchange: &Exchange<'a>, once: &mut Once<'a>) {
+pub(super) fn add<'a>(all: &mut BoundedAttributes, exchange: &Exchange<'a>, once: &mut Once<'a>) {
     match exchange.kind {
         Kind::Server => all.set_some("istio.source_principal", once.text(path::CONNECTION_URI_SAN_PEER)),
         Kind::Client => {

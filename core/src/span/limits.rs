@@ -8,11 +8,11 @@ use std::borrow::Cow;
 
 /// Most bytes of keys and values of one span. So the 512 spans of a batch stay below the 4 MiB that gRPC receivers accept by
 /// default in nearly all cases, and one request cannot fill the queue.
-pub const MAX_SPAN_BYTES: usize = 32 * 1024;
+pub(super) const MAX_SPAN_BYTES: usize = 32 * 1024;
 
 /// The limits of one configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AttributeLimits {
+pub(super) struct AttributeLimits {
     /// Attributes of one span.
     pub count: usize,
     /// Characters of one value.
@@ -21,7 +21,7 @@ pub struct AttributeLimits {
 
 /// Attributes within the limits, with unique keys. The most important ones must be added first.
 #[derive(Debug)]
-pub struct BoundedAttributes {
+pub(super) struct BoundedAttributes {
     limits: AttributeLimits,
     attributes: Vec<Attribute>,
     bytes: usize,
@@ -32,7 +32,7 @@ pub struct BoundedAttributes {
 
 impl AttributeLimits {
     /// Most bytes of one value: a character has at most four.
-    pub fn value_bytes(&self) -> usize {
+    pub(super) fn value_bytes(&self) -> usize {
         self.value_length.saturating_mul(4).min(MAX_SPAN_BYTES)
     }
 }
@@ -41,13 +41,13 @@ impl AttributeLimits {
 
 impl BoundedAttributes {
     /// An empty list.
-    pub fn new(limits: AttributeLimits) -> Self {
+    pub(super) fn new(limits: AttributeLimits) -> Self {
         Self { limits, attributes: Vec::with_capacity(limits.count.min(40)), bytes: 0, dropped: 0 }
     }
 
     /// Adds an attribute, or replaces the value of one that has this key.
     #[inline]
-    pub fn set(&mut self, key: impl Into<Cow<'static, str>>, value: impl Into<Value>) {
+    pub(super) fn set(&mut self, key: impl Into<Cow<'static, str>>, value: impl Into<Value>) {
         self.put(key.into(), value.into());
     }
 
@@ -69,14 +69,14 @@ impl BoundedAttributes {
     }
 
     /// Adds an attribute that may be absent.
-    pub fn set_some(&mut self, key: impl Into<Cow<'static, str>>, value: Option<impl Into<Value>>) {
+    pub(super) fn set_some(&mut self, key: impl Into<Cow<'static, str>>, value: Option<impl Into<Value>>) {
         if let Some(value) = value {
             self.set(key, value);
         }
     }
 
     /// The attributes, and how many did not fit.
-    pub fn finish(self) -> (Vec<Attribute>, u32) {
+    pub(super) fn finish(self) -> (Vec<Attribute>, u32) {
         (self.attributes, self.dropped)
     }
 }

@@ -20,16 +20,16 @@ use std::collections::BTreeSet;
 use std::sync::Mutex;
 
 /// Places for shapes that a server answered.
-pub const MAX_PROVEN: usize = 500;
+pub(super) const MAX_PROVEN: usize = 500;
 /// Places for shapes that nobody answered yet.
-pub const MAX_UNPROVEN: usize = 100;
+pub(super) const MAX_UNPROVEN: usize = 100;
 
 /// Methods of RFC 9110, RFC 5789 (PATCH) and the QUERY method; case-sensitive.
 const METHODS: &[&str] = &["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"];
 
 /// The part of a name that comes from the path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NameTarget<'a> {
+pub(super) enum NameTarget<'a> {
     /// A configured template.
     Template(&'a str),
     /// The shape of the path: a guess.
@@ -40,7 +40,7 @@ pub enum NameTarget<'a> {
 
 /// The templates of one configuration, and the shapes and methods that have been in names so far.
 #[derive(Debug, Default)]
-pub struct SpanNames {
+pub(super) struct SpanNames {
     templates: Vec<PathTemplate>,
     table: Mutex<Table>,
 }
@@ -52,7 +52,7 @@ struct Table {
 }
 
 /// The method if it is known, `None` for `_OTHER`.
-pub fn known_method(method: &[u8]) -> Option<&'static str> {
+pub(super) fn known_method(method: &[u8]) -> Option<&'static str> {
     METHODS.iter().find(|known| known.as_bytes() == method).copied()
 }
 
@@ -60,12 +60,12 @@ pub fn known_method(method: &[u8]) -> Option<&'static str> {
 
 impl SpanNames {
     /// Names by these templates, of which the first that matches wins.
-    pub fn new(templates: &[PathTemplate]) -> Self {
+    pub(super) fn new(templates: &[PathTemplate]) -> Self {
         Self { templates: templates.to_vec(), table: Mutex::default() }
     }
 
     /// The target of an HTTP request. `path` has no query; `proven`: the status says that a server knew the path.
-    pub fn http(&self, path: &[u8], proven: bool) -> NameTarget<'_> {
+    pub(super) fn http(&self, path: &[u8], proven: bool) -> NameTarget<'_> {
         if let Some(template) = self.templates.iter().find(|template| template.matches(path)) {
             return NameTarget::Template(template.as_str());
         }
@@ -76,7 +76,7 @@ impl SpanNames {
     }
 
     /// `package.Service/Method` of a gRPC path. `None` if the path does not have this form or the table is full.
-    pub fn grpc<'p>(&self, path: &'p [u8], proven: bool) -> Option<&'p str> {
+    pub(super) fn grpc<'p>(&self, path: &'p [u8], proven: bool) -> Option<&'p str> {
         grpc_method(path).filter(|method| self.has_place(method, proven))
     }
 
@@ -99,7 +99,7 @@ impl SpanNames {
 
 impl NameTarget<'_> {
     /// `{method} {target}`, or the method alone. A method that is not known is `HTTP`.
-    pub fn name(&self, method: &[u8]) -> String {
+    pub(super) fn name(&self, method: &[u8]) -> String {
         let method = known_method(method).unwrap_or("HTTP");
         match self.as_str() {
             Some(target) => format!("{method} {target}"),
@@ -108,7 +108,7 @@ impl NameTarget<'_> {
     }
 
     /// The template or the shape.
-    pub fn as_str(&self) -> Option<&str> {
+    pub(super) fn as_str(&self) -> Option<&str> {
         match self {
             Self::Template(text) => Some(text),
             Self::Shape(text) => Some(text),
@@ -117,7 +117,7 @@ impl NameTarget<'_> {
     }
 
     /// The value of `http.route`: a template only, because a shape is a guess.
-    pub fn route(&self) -> Option<&str> {
+    pub(super) fn route(&self) -> Option<&str> {
         match self {
             Self::Template(text) => Some(text),
             Self::Shape(_) | Self::None => None,

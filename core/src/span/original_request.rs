@@ -9,11 +9,11 @@ use crate::http::authority::without_userinfo;
 use crate::http::headers::{self, Header};
 
 /// Longest `:path` that is copied, in bytes, with its query.
-pub const MAX_PATH: usize = 4096;
+pub(super) const MAX_PATH: usize = 4096;
 /// Longest `:authority` that is copied, in bytes (a DNS name has at most 253).
-pub const MAX_AUTHORITY: usize = 264;
+pub(super) const MAX_AUTHORITY: usize = 264;
 /// Longest method that is copied, in bytes: a longer one is recorded as `_OTHER`.
-pub const MAX_METHOD: usize = 32;
+pub(super) const MAX_METHOD: usize = 32;
 
 /// A copy of method, authority and path, of bounded size.
 #[derive(Clone, Debug, PartialEq, Eq)]

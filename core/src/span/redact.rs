@@ -32,7 +32,7 @@ const MAX_SCAN: usize = 8192;
 
 /// The query parameters whose values are replaced.
 #[derive(Clone, Debug, Default)]
-pub struct Redaction {
+pub(super) struct Redaction {
     /// Lower-case.
     extra: Vec<String>,
 }
@@ -41,12 +41,12 @@ pub struct Redaction {
 
 impl Redaction {
     /// The default parameters and those that the operator adds.
-    pub fn new(extra: &[String]) -> Self {
+    pub(super) fn new(extra: &[String]) -> Self {
         Self { extra: extra.iter().map(|name| name.to_ascii_lowercase()).collect() }
     }
 
     /// A query (without `?`) with every secret value replaced, as safe text of at most `limit` bytes.
-    pub fn query(&self, query: &[u8], limit: usize) -> String {
+    pub(super) fn query(&self, query: &[u8], limit: usize) -> String {
         let query = safe_text(query, MAX_SCAN);
         let mut out = String::with_capacity(query.len());
         for part in query.split_inclusive(['&', ';']) {
@@ -69,7 +69,7 @@ impl Redaction {
     }
 
     /// A path or URL with its query, as safe text; path and query each of at most `limit` bytes.
-    pub fn target(&self, target: &[u8], limit: usize) -> String {
+    pub(super) fn target(&self, target: &[u8], limit: usize) -> String {
         let mut parts = target.splitn(2, |byte| *byte == b'?');
         let mut path = without_credentials(&safe_text(parts.next().unwrap_or_default(), MAX_SCAN));
         cut(&mut path, limit);
@@ -88,7 +88,7 @@ impl Redaction {
 }
 
 /// Replaces `https://user:secret@host` by `https://REDACTED:REDACTED@host` everywhere in the text.
-pub fn without_credentials(text: &str) -> String {
+pub(super) fn without_credentials(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("://") {
@@ -112,7 +112,7 @@ pub fn without_credentials(text: &str) -> String {
 
 /// Any bytes as text of at most `limit` bytes, cut on a character boundary. Bytes that are not UTF-8 and control characters
 /// become U+FFFD.
-pub fn safe_text(bytes: &[u8], limit: usize) -> String {
+pub(super) fn safe_text(bytes: &[u8], limit: usize) -> String {
     if bytes.len() <= limit && bytes.iter().fold(true, |plain, byte| plain & matches!(byte, 0x20..=0x7e)) {
         // Most texts are plain ASCII: one pass without an early exit, which compilers turn into fast code.
         return String::from_utf8(bytes.to_vec()).unwrap_or_default();
@@ -128,7 +128,7 @@ pub fn safe_text(bytes: &[u8], limit: usize) -> String {
 }
 
 /// Cuts to at most `limit` bytes, on a character boundary.
-pub fn cut(text: &mut String, limit: usize) {
+pub(super) fn cut(text: &mut String, limit: usize) {
     if text.len() > limit {
         let end = (0..=limit).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
         text.truncate(end);

@@ -27,7 +27,7 @@ struct Writer<'c> {
 }
 
 /// Adds all attributes that the conventions define and that a proxy can know.
-pub fn add<'a>(all: &mut BoundedAttributes, exchange: &Exchange<'a>, once: &mut Once<'a>) {
+pub(super) fn add<'a>(all: &mut BoundedAttributes, exchange: &Exchange<'a>, once: &mut Once<'a>) {
     let mut out = Writer { all, stable: exchange.settings.stable, old: exchange.settings.old };
     if exchange.outcome.grpc {
         rpc(&mut out, exchange);

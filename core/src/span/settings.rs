@@ -7,7 +7,7 @@ use crate::config::{Config, SemanticConventions};
 
 /// Everything about attributes that does not depend on the request. (Names and tags: see [`super::SpanBuilder`].)
 #[derive(Debug)]
-pub struct Settings {
+pub(super) struct Settings {
     /// Attributes have the names of the stable semantic conventions.
     pub(super) stable: bool,
     /// Attributes have the names of the conventions before 1.21. Both may be set.
@@ -26,7 +26,7 @@ pub struct Settings {
 
 /// A header that becomes an attribute because the operator named it.
 #[derive(Debug)]
-pub struct CapturedHeader {
+pub(super) struct CapturedHeader {
     /// Of the request or of the response.
     pub side: Side,
     /// Lower-case.
@@ -39,7 +39,7 @@ pub struct CapturedHeader {
 
 impl Settings {
     /// Compiles a configuration that is valid.
-    pub fn new(config: &Config) -> Self {
+    pub(super) fn new(config: &Config) -> Self {
         let spans = &config.spans;
         let conventions = spans.semantic_conventions;
         let stable = conventions != SemanticConventions::Old;

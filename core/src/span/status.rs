@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 /// The status of a span and the class of its error, which belong together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ErrorStatus {
+pub(super) struct ErrorStatus {
     /// Unset or error.
     pub status: Status,
     /// Of low cardinality: the status code, or Envoy's long name of the response flag.
@@ -18,7 +18,7 @@ pub struct ErrorStatus {
 
 /// Texts that may explain an error.
 #[derive(Clone, Debug, Default)]
-pub struct Explanation {
+pub(super) struct Explanation {
     /// `response.code_details`.
     pub details: Option<String>,
     /// `grpc-message`, decoded.
@@ -47,12 +47,12 @@ const GRPC_CODES: [&str; 17] = [
 ];
 
 /// The short names, separated by commas, as access logs show them; `None` if no flag is set.
-pub fn short_flags(flags: ResponseFlags) -> Option<String> {
+pub(super) fn short_flags(flags: ResponseFlags) -> Option<String> {
     joined(flags.short_names())
 }
 
 /// The long names, separated by commas.
-pub fn long_flags(flags: ResponseFlags) -> Option<String> {
+pub(super) fn long_flags(flags: ResponseFlags) -> Option<String> {
     joined(flags.long_names())
 }
 
@@ -62,14 +62,14 @@ fn joined(names: impl Iterator<Item = &'static str>) -> Option<String> {
 }
 
 /// The name of a gRPC status code; a number outside the specification is shown as one.
-pub fn grpc_code_name(code: u32) -> Cow<'static, str> {
+pub(super) fn grpc_code_name(code: u32) -> Cow<'static, str> {
     let name = usize::try_from(code).ok().and_then(|at| GRPC_CODES.get(at));
     name.map_or_else(|| Cow::Owned(code.to_string()), |name| Cow::Borrowed(*name))
 }
 
 /// The gRPC status: what was sent, else what a client must make of an HTTP status (gRPC, "HTTP to gRPC Status Code
 /// Mapping"); `None` where nothing was sent with 200 or without any response.
-pub fn grpc_code(outcome: &Outcome) -> Option<u32> {
+pub(super) fn grpc_code(outcome: &Outcome) -> Option<u32> {
     outcome.grpc_status.or(match http_status(outcome)? {
         200 => None,
         400 => Some(13),
@@ -82,12 +82,17 @@ pub fn grpc_code(outcome: &Outcome) -> Option<u32> {
 }
 
 /// The HTTP status; Envoy's `0` is none.
-pub fn http_status(outcome: &Outcome) -> Option<u16> {
+pub(super) fn http_status(outcome: &Outcome) -> Option<u16> {
     outcome.http_status.filter(|status| *status >= 100)
 }
 
 /// The status of a span and the type of its error. `client_gone_is_error` is `sampling.errors.clientDisconnect`.
-pub fn classify(kind: Kind, outcome: &Outcome, explanation: &Explanation, client_gone_is_error: bool) -> ErrorStatus {
+pub(super) fn classify(
+    kind: Kind,
+    outcome: &Outcome,
+    explanation: &Explanation,
+    client_gone_is_error: bool,
+) -> ErrorStatus {
     let found = if outcome.grpc { by_grpc(kind, outcome) } else { by_http(kind, outcome) };
     let error_type = match found {
         Some(Ok(error_type)) => Some(error_type),
