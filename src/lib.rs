@@ -8,7 +8,7 @@
 //! | `abi` | what Envoy is called for: host calls with results |
 //! | `pairs` | the serialisation of header maps |
 //! | `root`, `stream` | the two kinds of contexts |
-//! | `shared` | what a root context shares with its streams |
+//! | `shared`, `plans` | what a root context shares with its streams, and with other roots of the same configuration |
 //! | `attributes`, `marks` | a request, as the core asks for it ([`sidespan_core::stream::StreamHost`]) |
 //! | `expressions`, `batch_read` | all attributes of a span in one host call |
 //! | `envoy` | timer, export calls, metrics ([`sidespan_core::tracer::TracerHost`]) |
@@ -28,6 +28,7 @@ mod expressions;
 mod logging;
 mod marks;
 mod pairs;
+mod plans;
 mod root;
 mod shared;
 mod stream;

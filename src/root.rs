@@ -5,6 +5,7 @@ use crate::attributes::Live;
 use crate::entropy::Pool;
 use crate::envoy::Envoy;
 use crate::pairs::decode_pairs;
+use crate::plans;
 use crate::shared::Shared;
 use crate::stream::HttpStream;
 use sidespan_core::config::Problem;
@@ -62,9 +63,11 @@ impl Root {
             environment: &environment(),
             banner: BANNER,
             seed: u64::from_le_bytes(seed),
+            shared_plan: plans::find(&json),
         };
         let accepted = tracer.configure(&json, &surroundings, &Envoy);
         let plan = tracer.plan().filter(|_| accepted);
+        plan.inspect(|plan| plans::remember(json, plan));
         self.shared = plan.map(|plan| Rc::new(Shared::new(plan, &self.tracer, entropy))).or(self.shared.take());
         accepted
     }

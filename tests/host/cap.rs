@@ -92,3 +92,31 @@ fn what_callers_tell_of_their_caps_is_passed_on_as_it_came_or_removed_if_it_cann
         assert_eq!(world.metric(metric), 1, "{metric}");
     }
 }
+
+/// Up to Envoy 1.39 each direction has a root context of its own in the VM of a worker.
+#[test]
+fn root_contexts_of_the_same_configuration_share_their_caps_and_others_do_not() {
+    let configuration = |delay: &str| {
+        format!(
+            r#"{{"exporter": {{"otlp": {{"cluster": "collector"}}, "batch": {{"delay": "{delay}"}}}},
+                 "sampling": {{"randomSamplingPercentage": 0, "errors": {{"maxPerSecond": 1}}}}}}"#
+        )
+    };
+    let error = |world: &mut World, n: u64| {
+        let request = get("/api/users/42").with("traceparent", format!("00-{}-{PARENT}-00", trace(n)));
+        let stream = world.request(Direction::Inbound, request);
+        let told = stream.upstream_headers().text("tracestate").is_some_and(|state| state.contains("sidespan=e:"));
+        stream.response(&[(":status", "503"), ("content-length", "0")]);
+        stream.finish(EndFacts::default());
+        told
+    };
+    for (second, shared) in [("1s", true), ("2s", false)] {
+        let mut world = World::new(configuration("1s"));
+        for n in 0..40 {
+            error(&mut world, n);
+        }
+        assert!(error(&mut world, 40), "the cap of the first root binds");
+        world.start(configuration(second));
+        assert_eq!(error(&mut world, 41), shared, "that of the second root, with a delay of {second}");
+    }
+}

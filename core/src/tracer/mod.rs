@@ -38,6 +38,8 @@ pub struct Surroundings<'a> {
     pub banner: &'a str,
     /// Any random number; it spreads retries.
     pub seed: u64,
+    /// The plan of another tracer of this worker with the same configuration text. It is shared, and with it the caps.
+    pub shared_plan: Option<Arc<Plan>>,
 }
 
 /// One configuration, from its reading to its end.
@@ -75,9 +77,11 @@ impl Tracer {
 
     fn activate(&mut self, config: Config, surroundings: &Surroundings<'_>, host: &dyn TracerHost) {
         config.warnings().iter().for_each(|warning| log::warn!("pluginConfig: {warning}"));
-        let identity = Identity::detect(surroundings.node, surroundings.environment, &config);
-        let plan = Plan::new(config, surroundings.environment, identity);
-        let mut in_force = InForce::new(Arc::new(plan), surroundings.seed);
+        let plan = surroundings.shared_plan.clone().unwrap_or_else(|| {
+            let identity = Identity::detect(surroundings.node, surroundings.environment, &config);
+            Arc::new(Plan::new(config, surroundings.environment, identity))
+        });
+        let mut in_force = InForce::new(plan, surroundings.seed);
         log::info!("{} {}", surroundings.banner, in_force.summary());
         host.set_tick_period(in_force.tick_period());
         self.in_force = Some(in_force);

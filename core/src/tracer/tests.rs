@@ -53,7 +53,8 @@ impl TracerHost for Memory {
 
 fn configure(tracer: &mut Tracer, json: &str, host: &Memory) -> bool {
     let (node, environment) = (Recorded::default(), Environment::new());
-    let surroundings = Surroundings { node: &node, environment: &environment, banner: "test", seed: 1 };
+    let surroundings =
+        Surroundings { node: &node, environment: &environment, banner: "test", seed: 1, shared_plan: None };
     tracer.configure(json.as_bytes(), &surroundings, host)
 }
 
