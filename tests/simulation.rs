@@ -1,5 +1,5 @@
-//! A mesh in one thread: ten services behind a gateway, 100,000 requests, errors that callers mask, and every hop deciding
-//! for itself as the filter does. Counts weighted by the exported thresholds must be the true counts, and of every error
+//! A mesh in one thread: ten services behind a gateway, 100,000 requests, errors that callers mask, clients that leave, one or
+//! two workers, and every hop deciding for itself as the filter does. Counts weighted by the exported thresholds must be the true counts, and of every error
 //! the whole path from the root must be there.
 //!
 //! The decisions are the crate's own, and so is everything that passes between hops: `server-timing` as text, marks as
@@ -53,6 +53,10 @@ struct Scenario {
     storm: bool,
     /// Applications and clients send signals of other traces.
     forged: bool,
+    /// Clients leave while the request is under way somewhere in the mesh: never, seldom, or as a storm.
+    leave: f64,
+    /// Each proxy has two workers, which have caps of their own.
+    two_workers: bool,
 }
 
 /// What is true of a span, and what was exported of it.
@@ -68,6 +72,8 @@ struct Span {
     rate: Option<Threshold>,
     failed: bool,
     slow: bool,
+    /// The client left while it was under way.
+    cancelled: bool,
     /// A span below it failed.
     above: bool,
     /// What was exported, and with which threshold.
@@ -77,7 +83,8 @@ struct Span {
 struct Pod {
     sampler: Sampler,
     ignores_parent: bool,
-    budgets: Budgets,
+    /// Of each worker.
+    budgets: [Budgets; 2],
     /// Envoy's shared data, by slot.
     marks: BTreeMap<u64, Vec<u8>>,
 }
@@ -105,6 +112,7 @@ struct Response {
 /// One filter on one stream.
 struct Stream {
     pod: usize,
+    worker: usize,
     policy: usize,
     span: usize,
     trace_id: TraceId,
@@ -124,6 +132,8 @@ struct Mesh {
     request: u64,
     signals: u64,
     capped: u64,
+    /// The client of the request has left: everything under way is cut.
+    left: bool,
 }
 
 // === impl Pod ===
@@ -145,11 +155,12 @@ impl Pod {
                        "randomSamplingPercentage": head, "parent": parent}],
             "errors": {"percentage": errors, "maxPerSecond": cap},
             "slow": {"threshold": "1s", "percentage": slow, "maxPerSecond": cap / 2},
+            "cancelled": {"percentage": 100, "maxPerSecond": cap},
         }});
         let config = config::parse(json.to_string().as_bytes()).expect("valid").sampling;
         let workload = Workload { namespace: "shop", name: &service.to_string(), labels: &BTreeMap::new() };
         let sampler = Sampler::new(&config, &workload);
-        let budgets = Budgets::new(sampler.policies());
+        let budgets = [0, 1].map(|_| Budgets::new(sampler.policies()));
         Self { budgets, sampler, ignores_parent: parent == "ignore", marks: BTreeMap::new() }
     }
 }
@@ -160,9 +171,9 @@ impl Mesh {
     fn run(scenario: Scenario, requests: u64) -> Self {
         let pods = (0..CALLS.len()).map(|service| Pod::new(scenario, service)).collect();
         let (random, spans) = (Random(SplitMix64::new(4)), Vec::with_capacity(1_000_000));
-        let mut mesh = Self { scenario, random, pods, spans, request: 0, signals: 0, capped: 0 };
+        let mut mesh = Self { scenario, random, pods, spans, request: 0, signals: 0, capped: 0, left: false };
         for request in 0..requests {
-            mesh.request = request;
+            (mesh.request, mesh.left) = (request, false);
             mesh.enter();
         }
         mesh
@@ -179,7 +190,9 @@ impl Mesh {
         });
         let mut stream = self.start(GATEWAY, Direction::Gateway, context.as_ref(), None);
         let mut response = self.call(&stream, CALLS[GATEWAY][0]);
-        self.hear(&mut stream, &mut response, 1);
+        if response.status.is_some() {
+            self.hear(&mut stream, &mut response, 1);
+        }
         assert!(!says_trace(&response), "no client ever sees a signal");
         self.finish(stream, &response);
     }
@@ -199,8 +212,9 @@ impl Mesh {
     fn application(&mut self, service: usize, context: &Context, parent: usize) -> Response {
         let mut duration_ns = if self.random.chance(0.002) { 1_500 } else { 10 } * MILLISECOND;
         let mut failed_below = false;
+        self.left |= self.scenario.leave > 0.0 && self.random.chance(self.scenario.leave);
         for callee in CALLS[service] {
-            if self.random.chance(0.5) {
+            if !self.left && self.random.chance(0.5) {
                 let response = self.egress(service, *callee, context, parent);
                 duration_ns += response.duration_ns;
                 failed_below |= failed(&response);
@@ -211,6 +225,7 @@ impl Mesh {
         let masks = MASKS.contains(&service) && self.random.chance(0.5);
         let kind = self.random.next() % 8;
         let (status, grpc_status) = match kind {
+            _ if self.left => (None, None),
             _ if !fails && failed_below && !masks => (Some(502), None),
             _ if !fails => (Some(200), None),
             0 => (None, None),
@@ -232,7 +247,7 @@ impl Mesh {
         let mut stream = self.start(service, Direction::Outbound, Some(context), Some(parent));
         let mut response = self.call(&stream, callee);
         let mut attempts = 1;
-        if RETRIED.contains(&callee) && failed(&response) && response.grpc_status.is_none() {
+        if RETRIED.contains(&callee) && !self.left && failed(&response) && response.grpc_status.is_none() {
             // The first answer, with its signal, is gone.
             let first = response.duration_ns;
             response = self.call(&stream, callee);
@@ -283,17 +298,20 @@ impl Mesh {
             rate: inherits.map_or(rule.head, |parent| self.spans[parent].rate),
             failed: false,
             slow: false,
+            cancelled: false,
             above: false,
             exported: None,
         });
         let callers = from.map_or(PathCap::NONE, |context| told(&context.cap));
         let mut path = callers;
-        if self.pods[pod].budgets.may_bind() {
-            self.pods[pod].budgets.raise(policy, &mut path, self.now_ns());
+        let worker = if self.scenario.two_workers { (span_id.to_u64() % 2) as usize } else { 0 };
+        let budgets = &self.pods[pod].budgets[worker];
+        if budgets.may_bind() {
+            budgets.raise(policy, &mut path, self.now_ns());
         }
         let context = Context { trace_id, span_id: Some(span_id), sampled: head.sampled, ot, cap: path };
         let (span, cap) = (self.spans.len() - 1, RequestCap::new(callers, path));
-        Stream { pod, policy, span, trace_id, head, context, below: None, cap, told: false }
+        Stream { pod, worker, policy, span, trace_id, head, context, below: None, cap, told: false }
     }
 
     /// Inbound, at the response headers.
@@ -339,7 +357,7 @@ impl Mesh {
 
     /// What the hops above may count on.
     fn promise(&self, stream: &mut Stream, response: &Response, ended: bool) -> Option<Below> {
-        let (policy, outcome) = (self.policy(stream), outcome(response, ended));
+        let (policy, outcome) = (self.policy(stream), self.outcome(response, ended));
         let failed = if ended { policy.errors.is_error(&outcome) } else { policy.errors.is_error_so_far(&outcome) };
         let strata = self.count(stream, Strata::new(policy, failed, &outcome, stream.below));
         strata.promise(stream.head.randomness, stream.cap.path())
@@ -347,14 +365,14 @@ impl Mesh {
 
     /// Takes the request out of the budgets, once.
     fn count(&self, stream: &mut Stream, strata: Strata) -> Strata {
-        let (policy, budgets) = (self.policy(stream), &self.pods[stream.pod].budgets);
+        let (policy, budgets) = (self.policy(stream), &self.pods[stream.pod].budgets[stream.worker]);
         let trace = (stream.trace_id, stream.head.randomness);
         stream.cap.count((stream.policy, policy), trace, &strata, budgets, &|| self.now_ns());
         strata
     }
 
     fn finish(&mut self, mut stream: Stream, response: &Response) {
-        let (policy, outcome) = (self.policy(&stream), outcome(response, true));
+        let (policy, outcome) = (self.policy(&stream), self.outcome(response, true));
         let failed = policy.errors.is_error(&outcome);
         let slow = policy.slow.as_ref().is_some_and(|slow| slow.is_slow(&outcome));
         let strata = Strata::new(policy, failed, &outcome, stream.below);
@@ -362,6 +380,7 @@ impl Mesh {
         let decision = revise(self.policy(&stream), &stream.head, &strata, stream.cap.path());
         let Self { spans, .. } = self;
         (spans[stream.span].failed, spans[stream.span].slow) = (failed, slow);
+        spans[stream.span].cancelled = self.left;
         let mut above = spans[stream.span].parent.filter(|_| failed);
         while let Some(span) = above {
             spans[span].above = true;
@@ -371,6 +390,18 @@ impl Mesh {
             spans[stream.span].exported = Some(decision.threshold);
         }
         self.capped += u64::from(decision.capped);
+    }
+
+    fn outcome(&self, response: &Response, ended: bool) -> Outcome {
+        let reset = if self.left { "DC" } else { "UR" };
+        let reset = Some(reset).filter(|_| ended && response.status.is_none());
+        Outcome {
+            http_status: response.status,
+            grpc_status: response.grpc_status.filter(|_| ended),
+            flags: reset.map_or(ResponseFlags::default(), |name| ResponseFlags::named(name).expect("known")),
+            duration_ns: response.duration_ns,
+            ..Outcome::default()
+        }
     }
 
     fn policy(&self, stream: &Stream) -> &Policy {
@@ -389,17 +420,6 @@ fn told(cap: &PathCap) -> PathCap {
     let mut trace_state = TraceState::empty();
     cap.write(&mut trace_state);
     PathCap::read(&trace_state).expect("well-formed")
-}
-
-fn outcome(response: &Response, ended: bool) -> Outcome {
-    let reset = ended && response.status.is_none();
-    Outcome {
-        http_status: response.status,
-        grpc_status: response.grpc_status.filter(|_| ended),
-        flags: if reset { ResponseFlags::named("UR").expect("known") } else { ResponseFlags::default() },
-        duration_ns: response.duration_ns,
-        ..Outcome::default()
-    }
 }
 
 fn failed(response: &Response) -> bool {
@@ -452,12 +472,16 @@ impl Mesh {
             (|span| span.above && !span.failed && span.slow, "masking and slow", 0.5),
             (|span| !span.failed && !span.slow, "neither", 0.15),
         ] {
-            let found = self.estimate(of, adjusted_count);
-            let Estimate { truth, estimate, error } = found;
-            assert!((estimate - truth).abs() <= 3.0 * error + 1e-6 * truth, "{name}: {found:?}");
-            assert!(error < precision * truth, "{name}: {found:?} says little");
+            self.assert_count(of, name, precision);
         }
         assert!(self.spans.iter().all(|span| span.exported != Some(None)), "no probability is unknown here");
+    }
+
+    fn assert_count(&self, of: impl Fn(&Span) -> bool, name: &str, precision: f64) {
+        let found = self.estimate(of, adjusted_count);
+        let Estimate { truth, estimate, error } = found;
+        assert!((estimate - truth).abs() <= 3.0 * error + 1e-6 * truth, "{name}: {found:?}");
+        assert!(error < precision * truth, "{name}: {found:?} says little");
     }
 
     /// From the span to the root.
@@ -593,6 +617,38 @@ fn counts_stay_exact_in_a_storm_where_every_service_keeps_another_share() {
     let mesh = Mesh::run(Scenario { head: 10.0, mixed: true, cap: 10, storm: true, ..Scenario::default() }, STORM.end);
     mesh.assert_counts_are_exact();
     assert!(mesh.capped > 2_000, "the cap was at work: {}", mesh.capped);
+}
+
+#[test]
+fn a_request_whose_client_left_is_whole_from_the_root_to_what_was_under_way() {
+    let mesh = Mesh::run(Scenario { head: 1.0, leave: 0.01, ..Scenario::default() }, REQUESTS / 5);
+    let cancelled: Vec<_> = mesh.spans.iter().filter(|span| span.cancelled).collect();
+    assert!(cancelled.len() > 2_000, "{}", cancelled.len());
+    let lost = cancelled.iter().filter(|span| !mesh.is_whole(span)).count();
+    assert_eq!(lost, 0, "of {}", cancelled.len());
+    mesh.assert_count(|span| span.cancelled, "cancelled", 0.01);
+}
+
+#[test]
+fn what_survives_of_errors_and_cancellations_is_whole_with_two_workers() {
+    let storm = Scenario { head: 1.0, cap: 10, storm: true, two_workers: true, ..Scenario::default() };
+    let left = Scenario { head: 1.0, cap: 10, leave: 0.1, two_workers: true, ..Scenario::default() };
+    type Of = fn(&Span) -> bool;
+    let table: [(&str, Scenario, Of); 2] =
+        [("errors", storm, |span| span.failed), ("cancelled", left, |span| span.cancelled)];
+    for (name, scenario, of) in table {
+        let mesh = Mesh::run(scenario, STORM.end);
+        assert!(mesh.capped > 2_000, "the cap was at work: {}", mesh.capped);
+        let survive = |span: &&Span| of(span) && span.exported.is_some() && !head_samples(span);
+        let (whole, all) = mesh
+            .spans
+            .iter()
+            .filter(survive)
+            .fold((0, 0), |(w, n), span| (w + usize::from(mesh.is_whole(span)), n + 1));
+        println!("{name}: {whole} of {all} that survive are whole");
+        assert!(all > 1_000 && whole * 100 >= all * 95, "{name}: {whole} of {all} that survive are whole");
+        mesh.assert_count(of, name, 0.15);
+    }
 }
 
 #[test]
