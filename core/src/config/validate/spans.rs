@@ -1,8 +1,8 @@
 //! `spans`: names of headers, parameters and baggage keys, each once.
 
-use crate::config::names::is_token;
 use crate::config::objects::Spans;
 use crate::config::report::Report;
+use crate::http::token;
 
 pub(super) fn check(spans: &Spans, report: &mut Report) {
     let templates: Vec<String> = spans.path_templates.iter().map(|template| template.as_str().to_owned()).collect();
@@ -13,6 +13,10 @@ pub(super) fn check(spans: &Spans, report: &mut Report) {
     let parameter = "a parameter's name alone, such as `token`";
     check_names("spans.redactQuery", &spans.redact_query, is_query_key, parameter, report);
     check_names("spans.baggage", &spans.baggage, is_token, "a baggage key, such as `tenant`", report);
+}
+
+fn is_token(name: &str) -> bool {
+    token::is_token(name.as_bytes())
 }
 
 fn check_names(path: &str, list: &[String], valid: fn(&str) -> bool, hint: &str, report: &mut Report) {
