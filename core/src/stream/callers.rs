@@ -9,7 +9,7 @@ use crate::span::attributes::{Attributes, path};
 /// section 2, `spiffe://<trust domain>/<path>`) with the same trust domain. Without mutual TLS it is not.
 ///
 /// Reads one attribute, and a second one if the caller has such a certificate.
-pub fn caller_is_in_mesh(attributes: &dyn Attributes) -> bool {
+fn caller_is_in_mesh(attributes: &dyn Attributes) -> bool {
     let peer = attributes.get(path::CONNECTION_URI_SAN_PEER);
     let Some(domain) = peer.as_deref().and_then(trust_domain) else { return false };
     attributes.get(path::CONNECTION_URI_SAN_LOCAL).as_deref().and_then(trust_domain) == Some(domain)

@@ -28,7 +28,6 @@ mod span_ids;
 mod state;
 mod whole_path;
 
-pub use self::callers::caller_is_in_mesh;
 pub use self::finish::Finished;
 pub use self::host::{MarkWritten, StreamHost};
 pub use self::plan::Plan;
