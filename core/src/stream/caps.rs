@@ -11,20 +11,24 @@ impl Stream {
     /// Fixes the thresholds that caps apply to this request, and tells them to callees. A request that no cap binds costs
     /// neither the time nor a change of `tracestate`.
     pub(super) fn apply_caps(&mut self, policy: usize, host: &dyn StreamHost, stats: &mut Stats) -> RequestCap {
-        let callers = self.callers_cap(host, stats);
+        let told = PathCap::read(&self.trace_state);
+        let callers = self.believed(told, host, stats);
         let mut path = callers;
         let budgets = self.plan.budgets();
         if budgets.may_bind() {
             budgets.raise(policy, &mut path, host.now_ns());
         }
-        path.write(&mut self.trace_state);
+        // Nearly every request: what the member says stays true, so the list is not searched again.
+        if told != Some(path) {
+            path.write(&mut self.trace_state);
+        }
         RequestCap::new(callers, path)
     }
 
-    /// What the callers told, if they are believed: whoever may see a keep signal. A client outside the mesh could hide its errors
-    /// behind a cap of its own.
-    fn callers_cap(&self, host: &dyn StreamHost, stats: &mut Stats) -> PathCap {
-        match PathCap::read(&self.trace_state) {
+    /// What the callers told ([`PathCap::read`]), if they are believed: whoever may see a keep signal. A client outside the mesh
+    /// could hide its errors behind a cap of its own.
+    fn believed(&self, told: Option<PathCap>, host: &dyn StreamHost, stats: &mut Stats) -> PathCap {
+        match told {
             Some(PathCap::NONE) => PathCap::NONE,
             Some(callers) if self.answers_caller(host.attributes()) => {
                 stats.count(Counter::CapsReceived);
