@@ -1,9 +1,9 @@
 //! Loopback addresses and ports that no other run on this machine uses.
 
-use crate::server::reserve;
-use anyhow::Result;
-use std::net::Ipv4Addr;
-use std::sync::atomic::{AtomicU8, Ordering};
+use anyhow::{Result, bail};
+use std::net::{Ipv4Addr, TcpListener};
+use std::ops::Range;
+use std::sync::atomic::{AtomicU8, AtomicU16, Ordering};
 
 /// Loopback addresses of one mesh: `127.A.B.0/24`, where A and B follow from the process id and the number of the mesh.
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +30,21 @@ impl Network {
     }
 }
 
-/// A port of 127.0.0.1 that is free now. It is not kept: the program that gets it binds it without sharing.
+/// A port that is free now on all addresses, below the ports that the kernel gives to clients: a port that nobody binds by
+/// number stays free until the program that gets it binds it, without sharing, perhaps on `0.0.0.0`.
 pub(super) fn free_port() -> Result<u16> {
-    Ok(reserve(0)?.local_addr()?.port())
+    static CALLS: AtomicU16 = AtomicU16::new(0);
+    // Processes have numbers near each other, so a prime spreads them.
+    let start = std::process::id().wrapping_mul(7919);
+    for _ in 0..PORTS.len() {
+        let place = start.wrapping_add(u32::from(CALLS.fetch_add(1, Ordering::Relaxed))) % u32::try_from(PORTS.len())?;
+        let port = PORTS.start + u16::try_from(place)?;
+        if TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no port between {} and {} is free", PORTS.start, PORTS.end)
 }
+
+/// Linux gives clients 32768 to 60999 (`net.ipv4.ip_local_port_range`).
+const PORTS: Range<u16> = 20_000..32_000;
