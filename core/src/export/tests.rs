@@ -242,7 +242,7 @@ fn what_waits_for_a_collector_that_is_down_arrives_once_it_is_up() {
         world.answer(503, &[], b"upstream connect error or disconnect/reset before headers");
         assert!(world.get(Counter::Calls) <= second + 1);
     }
-    assert!(world.get(Counter::Calls) < 20, "one call knocks at a time, less and less often");
+    assert!(world.get(Counter::Calls) < 20, "one call at a time is tried, less and less often");
     assert_eq!(world.get(Counter::CallsRefused), world.get(Counter::Calls));
     world.run(40, 200, &[]);
     assert_eq!(world.taken_once(), 1200);
@@ -314,7 +314,7 @@ fn honors_retry_after_before_retrying() {
             assert_eq!(world.tick(), 0);
         }
         world.pass(2);
-        assert_eq!(world.tick(), 1, "one batch knocks");
+        assert_eq!(world.tick(), 1, "one batch is tried");
         assert_eq!(world.tick(), 0);
         world.answer(200, &[], b"");
         assert_eq!(world.tick(), 1, "then the rest");

@@ -92,7 +92,7 @@ impl Copy for Retry {}
 object! {
     /// When a batch leaves: after `delay`, or as soon as `maxSpans` wait.
     pub struct Batch {
-        /// Longest time a span waits for company; 100 ms to 60 s.
+        /// Longest time a span waits for others before it is sent; 100 ms to 60 s.
         "delay" => delay: Duration = Duration::from_secs(1), in 100 * MILLISECOND..=MINUTE;
         /// Spans of one call; 1 to 8192.
         "maxSpans" => max_spans: u32 = 512, in 1..=8192;
