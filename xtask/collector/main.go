@@ -1,12 +1,13 @@
-// An OpenTelemetry Collector with just the components that tests and benchmark use, for `cargo xtask collector`.
+// An OpenTelemetry Collector with the components that tests, benchmark and the configurations under `examples/` use, for
+// `cargo xtask collector`.
 //
 // What the OpenTelemetry Collector Builder would generate, by hand: it is short, and needs no tool but Go.
 package main
 
 import (
-	"context"
 	"log"
 
+	"github.com/open-telemetry/opentelemetry-collector-contrib/extension/healthcheckextension"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/probabilisticsamplerprocessor"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/tailsamplingprocessor"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/receiver/zipkinreceiver"
@@ -14,15 +15,16 @@ import (
 	"go.opentelemetry.io/collector/confmap"
 	"go.opentelemetry.io/collector/confmap/provider/fileprovider"
 	"go.opentelemetry.io/collector/exporter"
+	"go.opentelemetry.io/collector/exporter/debugexporter"
 	"go.opentelemetry.io/collector/exporter/otlphttpexporter"
+	"go.opentelemetry.io/collector/extension"
 	"go.opentelemetry.io/collector/otelcol"
 	"go.opentelemetry.io/collector/processor"
 	"go.opentelemetry.io/collector/processor/batchprocessor"
 	"go.opentelemetry.io/collector/processor/memorylimiterprocessor"
 	"go.opentelemetry.io/collector/receiver"
 	"go.opentelemetry.io/collector/receiver/otlpreceiver"
-	"go.opentelemetry.io/collector/service/telemetry"
-	"go.uber.org/zap"
+	"go.opentelemetry.io/collector/service/telemetry/otelconftelemetry"
 )
 
 func main() {
@@ -51,14 +53,11 @@ func components() (factories otelcol.Factories, err error) {
 	if err != nil {
 		return
 	}
-	factories.Telemetry = telemetry.NewFactory(
-		func() component.Config { return &struct{}{} }, telemetry.WithCreateLogger(logger))
-	factories.Exporters, err = otelcol.MakeFactoryMap[exporter.Factory](otlphttpexporter.NewFactory())
+	factories.Exporters, err = otelcol.MakeFactoryMap[exporter.Factory](otlphttpexporter.NewFactory(), debugexporter.NewFactory())
+	if err != nil {
+		return
+	}
+	factories.Extensions, err = otelcol.MakeFactoryMap[extension.Factory](healthcheckextension.NewFactory())
+	factories.Telemetry = otelconftelemetry.NewFactory()
 	return
-}
-
-// logger is all the telemetry that the collector has about itself: a test reads its log, and scrapes nothing.
-func logger(context.Context, telemetry.LoggerSettings, component.Config) (*zap.Logger, component.ShutdownFunc, error) {
-	logger, err := zap.NewProduction()
-	return logger, nil, err
 }
