@@ -137,6 +137,8 @@ impl Pipeline {
             "processors": processors,
             "exporters": {"otlp_http": {"endpoint": format!("http://127.0.0.1:{receiver}"), "compression": "none"}},
             "service": {
+                // Its own metrics would be on a fixed port.
+                "telemetry": {"metrics": {"level": "none"}},
                 "pipelines": {"traces": {
                     "receivers": ["otlp", "zipkin"],
                     "processors": order,
