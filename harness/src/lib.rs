@@ -17,6 +17,7 @@
 pub mod bootstrap;
 pub mod client;
 pub mod collector;
+pub mod composition;
 pub mod envoy;
 pub mod grpc;
 pub mod istio;
@@ -30,7 +31,8 @@ pub mod upstream;
 pub mod usage;
 
 mod directory;
-mod process;
+mod network;
+pub mod process;
 mod support;
 
 pub use self::collector::Collector;

@@ -8,7 +8,7 @@ use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 /// A child that is killed and reaped when dropped.
-pub(crate) struct Process {
+pub struct Process {
     child: Child,
 }
 
@@ -17,7 +17,11 @@ type Job = (Command, Sender<std::io::Result<Child>>);
 // === impl Process ===
 
 impl Process {
-    pub(crate) fn spawn(mut command: Command) -> Result<Self> {
+    /// Starts the program.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn spawn(mut command: Command) -> Result<Self> {
         die_with_parent(&mut command);
         let program = command.get_program().to_string_lossy().into_owned();
         let (reply, answer) = channel();
@@ -27,17 +31,18 @@ impl Process {
         Ok(Self { child })
     }
 
-    pub(crate) fn id(&self) -> u32 {
+    /// Process id.
+    pub fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// `None` while it runs.
-    pub(crate) fn exited(&mut self) -> Option<ExitStatus> {
+    pub fn exited(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
     }
 
     /// Asks it to end.
-    pub(crate) fn terminate(&mut self) {
+    pub fn terminate(&mut self) {
         if self.exited().is_none()
             && let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw)
         {
@@ -46,7 +51,7 @@ impl Process {
     }
 
     /// Waits for the end; `None` if it still runs after `patience`.
-    pub(crate) async fn wait(&mut self, patience: Duration) -> Option<ExitStatus> {
+    pub async fn wait(&mut self, patience: Duration) -> Option<ExitStatus> {
         let begin = Instant::now();
         loop {
             if let Some(status) = self.exited() {
@@ -59,7 +64,8 @@ impl Process {
         }
     }
 
-    pub(crate) fn kill(&mut self) {
+    /// Ends it at once and waits for its end.
+    pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

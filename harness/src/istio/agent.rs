@@ -1,11 +1,11 @@
 //! One `pilot-agent` and its Envoy: what stands beside the application in a pod.
 
 use super::control::ControlPlane;
-use super::network::free_port;
 use super::sandbox::Sandbox;
 use crate::client::Client;
 use crate::directory::Directory;
 use crate::envoy::{admin, stats, trap_lines};
+use crate::network::free_port;
 use crate::process::Process;
 use crate::support::Patience;
 use anyhow::{Context as _, Result, anyhow, bail};

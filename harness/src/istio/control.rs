@@ -2,9 +2,9 @@
 
 use super::kubectl::Kubectl;
 use super::names::ROOT_NAMESPACE;
-use super::network::free_port;
 use super::registry::Registry;
 use crate::directory::Directory;
+use crate::network::free_port;
 use crate::process::Process;
 use crate::provide::IstioPrograms;
 use crate::support::Patience;

@@ -3,11 +3,11 @@
 use super::agent::{Agent, Pod, Role};
 use super::control::ControlPlane;
 use super::names::{GATEWAY, ROOT_NAMESPACE, SERVICE_PORT};
-use super::network::Network;
 use super::resources::{self, Workload};
 use crate::client::Client;
 use crate::mesh::app::{App, Behaviour};
 use crate::mesh::{Action, Exchange, PLAN, Plan, Service};
+use crate::network::Network;
 use anyhow::{Context as _, Result, ensure};
 use futures_util::future::try_join_all;
 use serde_json::json;

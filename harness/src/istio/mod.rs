@@ -17,7 +17,6 @@ mod control;
 mod kubectl;
 mod mesh;
 mod names;
-mod network;
 mod registry;
 mod resources;
 mod sandbox;

@@ -1,6 +1,6 @@
 //! An OCI registry that keeps images in memory.
 
-use super::network::free_port;
+use crate::network::free_port;
 use crate::process::Process;
 use crate::support::Patience;
 use anyhow::{Result, anyhow, bail, ensure};

@@ -5,11 +5,13 @@ mod programs;
 mod run;
 
 use crate::build::{build, cargo};
+use crate::go::Display;
 use crate::steps::Steps;
 use crate::{collector, envoy, istio};
 use anyhow::{Result, bail};
 use programs::Program;
 use run::Tally;
+use sidespan_harness::provide::example_programs;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::Command;
@@ -28,7 +30,7 @@ pub(crate) struct Arguments {
     /// Leave out the tests that need a real Envoy and the module
     #[arg(long)]
     no_envoy: bool,
-    /// Leave out the tests with a real OpenTelemetry Collector, which need Go
+    /// Leave out the tests with programs that are built with Go: the OpenTelemetry Collector, func-e, Compose's loader
     #[arg(long)]
     no_collector: bool,
     /// Also run the tests under a real Istio control plane, which need Go
@@ -47,7 +49,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let with_collector = !arguments.no_envoy && !arguments.no_collector;
     let mut steps = Steps::new(match arguments.no_envoy {
         true => 3,
-        false => 6 + usize::from(with_collector) + 2 * usize::from(arguments.istio),
+        false => 6 + 2 * usize::from(with_collector) + 2 * usize::from(arguments.istio),
     });
     let mut session = Session::new(arguments);
     if !arguments.no_envoy {
@@ -56,6 +58,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     if with_collector {
         session.collector = Some(steps.step("provide an OpenTelemetry Collector", collector::provide)?);
+        steps.step("provide func-e and the loader of compose files", provide_example_programs)?;
     }
     if arguments.istio {
         steps.step("provide Kubernetes' API server, Istio and a registry", istio::provide)?;
@@ -72,6 +75,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         steps.step("real Istio", || session.run_all(&istio))?;
     }
     session.conclude(&steps)
+}
+
+/// The tests find them by themselves: they are in the cache afterwards.
+fn provide_example_programs() -> Result<()> {
+    let display = Display::new("func-e and the loader of compose files", "a minute", 250);
+    display.finish(example_programs(|progress| display.show(progress)))?;
+    Ok(())
 }
 
 /// One run: what the tests are given, and their results.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU8, AtomicU16, Ordering};
 
 /// Loopback addresses of one mesh: `127.A.B.0/24`, where A and B follow from the process id and the number of the mesh.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Network {
+pub(crate) struct Network {
     prefix: [u8; 2],
 }
 
@@ -15,7 +15,7 @@ pub(super) struct Network {
 
 impl Network {
     /// One that no other mesh of this process has, and hardly one of another process.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static MESHES: AtomicU8 = AtomicU8::new(0);
         let number = u32::from(MESHES.fetch_add(1, Ordering::Relaxed));
         // 127.1.0.0 to 127.254.255.0; a process has its number from the process before it, so meshes are spread by a prime.
@@ -25,14 +25,14 @@ impl Network {
     }
 
     /// An address of it.
-    pub(super) fn address(self, host: u8) -> Ipv4Addr {
+    pub(crate) fn address(self, host: u8) -> Ipv4Addr {
         Ipv4Addr::new(127, self.prefix[0], self.prefix[1], host)
     }
 }
 
 /// A port that is free now on all addresses, below the ports that the kernel gives to clients: a port that nobody binds by
 /// number stays free until the program that gets it binds it, without sharing, perhaps on `0.0.0.0`.
-pub(super) fn free_port() -> Result<u16> {
+pub(crate) fn free_port() -> Result<u16> {
     static CALLS: AtomicU16 = AtomicU16::new(0);
     // Processes have numbers near each other, so a prime spreads them.
     let start = std::process::id().wrapping_mul(7919);
