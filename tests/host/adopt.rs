@@ -19,7 +19,8 @@ fn counts(world: &World) -> [u64; 4] {
     ["adopted", "sampled", "absent", "unsent"].map(|name| world.metric(&format!("sidespan_native_{name}_total")))
 }
 
-fn with(headers: &HeaderMap, changes: &[(&str, &str)]) -> HeaderMap {
+/// Headers after some were set.
+pub fn with(headers: &HeaderMap, changes: &[(&str, &str)]) -> HeaderMap {
     let mut headers = headers.clone();
     changes.iter().for_each(|(name, value)| headers.set(name.as_bytes(), value.as_bytes()));
     headers
