@@ -1,21 +1,25 @@
-//! Problems and warnings of one document: a WasmPlugin, a TrafficExtension, or a `pluginConfig` alone.
+//! One plugin, or one `pluginConfig`: what is refused, and what is probably not meant.
 
-use crate::spec;
+use super::advice;
+use super::code;
+use super::finding::Issue;
+use super::spec;
+use super::surroundings::{Surroundings, Variables};
 use crate::traffic_extension::{self, TrafficExtension};
 use crate::wasmplugin::{Metadata, Spec, WasmPlugin};
 use serde_json::{Value, json};
 use sidespan_core::config::node::{At, read_object};
 use sidespan_core::config::{Problem, Report, parse};
 
-/// Problems and warnings of a WasmPlugin, its `pluginConfig` included.
-pub(crate) fn plugin(resource: &Value) -> (Vec<Problem>, Vec<Problem>) {
+/// A WasmPlugin, its `pluginConfig` included.
+pub(super) fn plugin(resource: &Value) -> Vec<Issue> {
     let (mut report, mut plugin) = (Report::default(), WasmPlugin::default());
     let is_whole = read_object(&mut plugin, At { value: resource, path: "" }, &mut report);
     around(&plugin.metadata, plugin.spec, is_whole, report, str::to_owned)
 }
 
-/// Problems and warnings of a TrafficExtension, its `pluginConfig` included.
-pub(crate) fn traffic_extension(resource: &Value) -> (Vec<Problem>, Vec<Problem>) {
+/// A TrafficExtension, its `pluginConfig` included.
+pub(super) fn traffic_extension(resource: &Value) -> Vec<Issue> {
     let (mut report, mut extension) = (Report::default(), TrafficExtension::default());
     let is_whole = read_object(&mut extension, At { value: resource, path: "" }, &mut report);
     around(&extension.metadata, extension.spec.into(), is_whole, report, traffic_extension::place)
@@ -28,7 +32,7 @@ fn around(
     is_whole: bool,
     mut report: Report,
     place: fn(&str) -> String,
-) -> (Vec<Problem>, Vec<Problem>) {
+) -> Vec<Issue> {
     if metadata.name.is_none() && metadata.generate_name.is_none() {
         report.absent("metadata", "`name` is missing", "give `name`");
     }
@@ -44,27 +48,37 @@ fn around(
     let mut warnings: Vec<Problem> = warnings.into_problems().into_iter().map(placed).collect();
     // What is wrong was left out, and so looks absent.
     warnings.retain(|warning| !problems.iter().any(|problem| problem.path.starts_with(&warning.path)));
-    let config = spec.plugin_config.map_or_else(|| json!({}), |config| config.0);
-    let (in_config, about_config) = self::config(&config);
-    let parent = place("spec.pluginConfig");
-    problems.extend(in_config.into_iter().map(|problem| below(&parent, problem)));
-    warnings.extend(about_config.into_iter().map(|problem| below(&parent, problem)));
-    (problems, warnings)
-}
-
-/// Problems and warnings of a `pluginConfig`, by the very code of the filter.
-pub(crate) fn config(config: &Value) -> (Vec<Problem>, Vec<Problem>) {
-    match parse(config.to_string().as_bytes()) {
-        Ok(config) => (Vec::new(), config.warnings()),
-        Err(problems) => (problems, Vec::new()),
-    }
-}
-
-fn below(parent: &str, problem: Problem) -> Problem {
-    let path = match problem.path.as_str() {
-        "" => parent.to_owned(),
-        path if path.starts_with('[') => format!("{parent}{path}"),
-        path => format!("{parent}.{path}"),
+    let problems = problems.into_iter().map(|problem| Issue { code: &code::INVALID, problem });
+    let warnings = warnings.into_iter().map(|problem| Issue { code: &code::DOUBTFUL, problem });
+    let mut issues: Vec<Issue> = problems.chain(warnings).collect();
+    let variables = Variables {
+        names: spec.vm_config.env.iter().map(|variable| variable.name.clone()).collect(),
+        how: "add `{name: {}, valueFrom: HOST}` to `vmConfig.env`",
     };
-    Problem { path, ..problem }
+    let surroundings = Surroundings { in_istio: true, variables: Some(variables), clusters: None };
+    let config = match spec.plugin_config {
+        Some(config) => config.0,
+        None if is_whole => json!({}),
+        // It may stand where the module should.
+        None => return issues,
+    };
+    let parent = place("spec.pluginConfig");
+    issues.extend(text(&config.to_string(), &surroundings).into_iter().map(|issue| issue.below(&parent)));
+    issues
+}
+
+/// A `pluginConfig` as the filter gets it, by the very code of the filter.
+pub(super) fn text(json: &str, around: &Surroundings) -> Vec<Issue> {
+    match parse(json.as_bytes()) {
+        Err(problems) => problems.into_iter().map(|problem| Issue { code: &code::INVALID, problem }).collect(),
+        Ok(config) => {
+            let advice = advice::check(&config, around);
+            let warnings = config.warnings().into_iter().map(|problem| Issue { code: &code::DOUBTFUL, problem });
+            // One finding about a path is enough; that with a code of its own says more.
+            let known = |warning: &Issue| advice.iter().any(|it| it.problem.path == warning.problem.path);
+            let mut issues: Vec<Issue> = warnings.filter(|warning| !known(warning)).collect();
+            issues.extend(advice);
+            issues
+        }
+    }
 }
