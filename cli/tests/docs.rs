@@ -1,7 +1,7 @@
 //! The documentation is as true as the code: configuration and what the command prints.
 
 use serde_json::{Value, json};
-use sidespan_cli::check::{Severity, check_text};
+use sidespan_cli::check::{Severity, check_text, code};
 use sidespan_cli::{schema::schema, yaml};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -206,4 +206,20 @@ fn without_chance(text: &str) -> String {
         out.push_str(&word[bare.len()..]);
     }
     out
+}
+
+#[test]
+fn the_page_on_check_has_every_code_with_its_severity_and_no_other() {
+    let text = fs::read_to_string(root().join("docs/check.md")).expect("readable");
+    let (_, section) = text.split_once("## Findings").expect("the section");
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
+    let documented: BTreeMap<&str, &str> =
+        rows.filter_map(|(code, rest)| Some((code, rest.split(" | ").next()?))).collect();
+    let severity = |code: &code::Code| match code.severity {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
+        Severity::Note => "note",
+    };
+    assert_eq!(documented, code::ALL.iter().map(|code| (code.name, severity(code))).collect());
 }

@@ -3,6 +3,7 @@
 use super::attributes::{Direction, EndFacts};
 use super::traffic::{FLUSH, KEEP_ALL, traced};
 use super::world::World;
+use std::time::Duration;
 
 const ERROR: u32 = 4;
 
@@ -44,6 +45,7 @@ fn a_variable_that_is_not_set_refuses_the_configuration_and_the_log_names_it() {
     let mut world = World::new(&missing);
     assert!(world.root().accepted(), "refusing the first one would answer every request with 500");
     one_request(&mut world);
+    world.tick_after(Duration::from_secs(30));
     let log = world.log(ERROR);
     let line = "exporter.otlp.headers.Authorization: the environment variable `SIDESPAN_IS_NOT_SET` is not set";
     assert!(log.len() == 1 && log[0].text.to_ascii_lowercase().contains(&line.to_ascii_lowercase()), "{log:?}");

@@ -122,15 +122,17 @@ impl Found {
 
     fn other(&mut self, prefix: &str, value: &Value, kind: &str, version: &str) {
         let filters = envoy::filters(value);
+        let is_found = !filters.is_empty();
         for filter in filters {
             let around = envoy::surroundings(value, filter.variables);
             self.checked += 1;
             self.say(prefix, embedded::check(filter.configuration, &filter.path, &around));
-            if kind == "EnvoyFilter" && self.resources.is_empty() {
-                self.resource(prefix, Resource::new(value, What::Plugin(Plugin::new(value, None))));
+            if kind == "EnvoyFilter" && self.resources.iter().all(|known| known.prefix != prefix) {
+                let config = embedded::config(filter.configuration);
+                self.resource(prefix, Resource::new(value, What::Plugin(Plugin::new(value, config.as_ref()))));
             }
         }
-        if !envoy::filters(value).is_empty() {
+        if is_found {
             return;
         }
         if !kind.is_empty() {

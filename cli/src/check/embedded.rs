@@ -30,6 +30,14 @@ pub(super) fn check(message: Option<&Value>, path: &str, around: &Surroundings) 
     }
 }
 
+/// The `pluginConfig` in a message, if it can be read.
+pub(super) fn config(message: Option<&Value>) -> Option<Value> {
+    match message?.get("value")? {
+        Value::String(text) => serde_json::from_str(text).ok(),
+        value => Some(value.clone()),
+    }
+}
+
 /// Where `path` stands: in the JSON of a text, if that is a literal block (`|`); else where the node around it does.
 pub(super) fn position(document: &Document, text: &str, path: &str) -> Option<Position> {
     let block = document.blocks.iter().find(|(block, _)| {

@@ -130,9 +130,7 @@ pub(super) fn mentions(value: &Value, but: &str) -> bool {
 
 /// Whether a message with a configuration has keys of a `pluginConfig`.
 fn is_plugin_config(any: &Value) -> bool {
-    let value = any.get("value");
-    let text = value.and_then(Value::as_str).and_then(|text| serde_json::from_str::<Value>(text).ok());
-    text.as_ref().or(value).is_some_and(super::shape::has_known_key)
+    super::embedded::config(Some(any)).as_ref().is_some_and(super::shape::has_known_key)
 }
 
 /// `vm_config.environment_variables`.
