@@ -114,6 +114,39 @@ fn plugins_of_several_files_meet_on_one_workload() {
 }
 
 #[test]
+fn a_telemetry_is_compared_with_the_plugins_that_it_reaches() {
+    let telemetry = |namespace: &str, spec: &str| {
+        format!(
+            "apiVersion: telemetry.istio.io/v1\nkind: Telemetry\nmetadata: {{name: t, namespace: {namespace}}}\nspec: {{{spec}}}\n"
+        )
+    };
+    let native = "tracing: [{providers: [{name: jaeger}]}]";
+    let off = "tracing: [{disableSpanReporting: true}]";
+    let shop = |more: &str| plugin(more).replace("istio-system", "shop");
+    let waypoint = shop("  targetRefs: [{kind: Gateway, group: gateway.networking.k8s.io, name: waypoint}]\n");
+    let frontend = shop("  selector: {matchLabels: {app: frontend}}\n");
+    let selected = |app: &str| format!("selector: {{matchLabels: {{app: {app}}}}}, {native}");
+    let table = [
+        (vec![plugin(""), telemetry("istio-system", native)], "native-tracer", "both in the root namespace"),
+        (vec![plugin(""), telemetry("shop", native)], "native-tracer", "the plugin applies to all namespaces"),
+        (vec![shop(""), telemetry("istio-system", native)], "native-tracer", "the Telemetry applies to all namespaces"),
+        (vec![shop(""), telemetry("istio-system", native), telemetry("shop", off)], "", "overridden in the namespace"),
+        (vec![shop(""), telemetry("cart", native)], "", "another namespace"),
+        (vec![plugin(""), telemetry("istio-system", off)], "", "off"),
+        (vec![waypoint, telemetry("istio-system", native)], "native-tracer", "a waypoint"),
+        (vec![frontend.clone(), telemetry("shop", &selected("cart"))], "", "other labels"),
+        (vec![frontend, telemetry("shop", &selected("frontend"))], "native-tracer", "the same labels"),
+        (vec![plugin(""), telemetry("shop", &selected("cart"))], "native-tracer", "some pods"),
+    ];
+    for (documents, code, why) in table {
+        let output = sidespan(&["check", "--output", "json", "-"], &documents.join("---\n"));
+        let findings: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let codes: Vec<_> = findings.as_array().into_iter().flatten().map(|finding| &finding["code"]).collect();
+        assert_eq!(codes, if code.is_empty() { vec![] } else { vec![code] }, "{why}");
+    }
+}
+
+#[test]
 fn a_folder_is_read_with_all_its_folders_and_patches_of_a_kustomization_are_passed_over() {
     let kustomization =
         "kind: Kustomization\nresources: [../base]\npatches: [{path: rate.yaml, target: {kind: WasmPlugin}}]\n";

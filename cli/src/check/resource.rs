@@ -102,10 +102,24 @@ impl Resource {
         !self.name.is_empty() && key(self) == key(other)
     }
 
+    /// Whether it selects all of its namespace.
+    pub(super) fn is_whole(&self) -> bool {
+        self.labels.is_empty() && self.targets.is_empty()
+    }
+
+    /// Whether this, a Telemetry, applies to pods of a plugin. Without selector it also applies to waypoints, which have targets.
+    pub(super) fn reaches(&self, plugin: &Self, root: &str) -> bool {
+        self.may_meet(plugin, root) && (self.is_whole() || self.overlap(plugin, root) != Overlap::None)
+    }
+
+    fn may_meet(&self, other: &Self, root: &str) -> bool {
+        let in_root = |it: &Self| it.namespace.as_deref() == Some(root);
+        self.unit == other.unit && (self.namespace == other.namespace || in_root(self) || in_root(other))
+    }
+
     /// How the pods of both relate. `root` is Istio's root namespace, whose resources apply to the whole mesh.
     pub(super) fn overlap(&self, other: &Self, root: &str) -> Overlap {
-        let in_root = |it: &Self| it.namespace.as_deref() == Some(root);
-        if self.unit != other.unit || (self.namespace != other.namespace && !in_root(self) && !in_root(other)) {
+        if !self.may_meet(other, root) {
             return Overlap::None;
         }
         // What has targets (waypoints, gateways) is not reached by what has none.

@@ -72,12 +72,11 @@ fn two_plugins(earlier: &[Resource], later: &Resource, plugin: &Plugin, root: &s
 
 /// A second Telemetry without selector in a namespace.
 fn ignored(earlier: &[Resource], later: &Resource) -> Option<Finding> {
-    let whole = |it: &Resource| it.labels.is_empty() && it.targets.is_empty();
     let mut telemetries = earlier.iter().filter_map(|it| match &it.what {
         What::Telemetry(tracing) if it.unit == later.unit && it.namespace == later.namespace => Some((it, tracing)),
         _ => None,
     });
-    let (other, tracing) = telemetries.find(|(it, _)| whole(it) && whole(later))?;
+    let (other, tracing) = telemetries.find(|(it, _)| it.is_whole() && later.is_whole())?;
     let namespace = later.namespace.as_deref().map_or("the namespace".to_owned(), |name| format!("namespace {name}"));
     let problem = format!(
         "{namespace} has a Telemetry without selector already, {}: Istio takes the oldest one of them and ignores the others",
@@ -90,11 +89,25 @@ fn ignored(earlier: &[Resource], later: &Resource) -> Option<Finding> {
     Some(said(later, Issue::new(&code::TELEMETRY_IGNORED, "metadata.name", &problem, &hint)))
 }
 
+/// Whether the namespace of a plugin has a Telemetry of its own that switches Envoy's own tracer off: that of the root namespace
+/// does not count there then.
+fn is_overridden(resources: &[Resource], telemetry: &Resource, plugin: &Resource) -> bool {
+    let overrides = |it: &Resource| match &it.what {
+        What::Telemetry(tracing) => {
+            it.is_whole() && it.namespace == plugin.namespace && telemetry::switched_off(tracing).is_some()
+        }
+        What::Plugin(_) => false,
+    };
+    telemetry.namespace != plugin.namespace && resources.iter().any(overrides)
+}
+
 /// A Telemetry that turns Envoy's own tracer on or off against the mode of a plugin.
 fn beside(resources: &[Resource], about: &Resource, tracing: &Value, root: &str) -> Option<Finding> {
     let plugins = |adopts: bool| {
         resources.iter().find(|it| match &it.what {
-            What::Plugin(plugin) => plugin.adopts == adopts && it.overlap(about, root) != Overlap::None,
+            What::Plugin(plugin) => {
+                plugin.adopts == adopts && about.reaches(it, root) && !is_overridden(resources, about, it)
+            }
             What::Telemetry(_) => false,
         })
     };
@@ -105,7 +118,8 @@ fn beside(resources: &[Resource], about: &Resource, tracing: &Value, root: &str)
             "turns Envoy's own tracer on (provider `{provider}`), which overwrites the trace headers that {} writes",
             plugin.described()
         );
-        let hint = format!("{}; or set `nativeTracer: adopt` in the plugin", telemetry::patch(about, tracing));
+        let hint =
+            format!("switch it off: {}; or set `nativeTracer: adopt` in the plugin", telemetry::patch(about, tracing));
         let path = format!("spec.tracing[{index}].providers");
         return Some(said(about, Issue::new(&code::NATIVE_TRACER, &path, &problem, &hint)));
     }

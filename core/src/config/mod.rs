@@ -32,8 +32,8 @@ pub use self::names::is_sensitive as is_sensitive_header;
 pub use self::objects::{
     AnswerCallers, Batch, Cancelled, Compression, Config, CustomTag, Dialect, Direction, Errors, Exporter,
     FormatterTag, HeaderVariable, Headers, Literal, LiteralTag, Match, NamedTag, NativeTracer, Otlp, Parent,
-    Propagation, PropertyTag, Protocol, Queue, Receiver, Retry, Rule, Sampling, SemanticConventions, Slow, Spans, Trust,
-    Zipkin,
+    Propagation, PropertyTag, Protocol, Queue, Receiver, Retry, Rule, Sampling, SemanticConventions, Slow, Spans,
+    Trust, Zipkin,
 };
 pub use self::parse::parse;
 pub use self::pattern::{PathPattern, PathTemplate, StringPattern};
