@@ -166,7 +166,7 @@ fn a_folder_is_read_with_all_its_folders_and_patches_of_a_kustomization_are_pass
         "DIR/deploy/base/plugin.yaml:9:3: error: spec.prority: unknown field `prority` (did you mean `priority`?)",
         "DIR/deploy/overlay/kustomization.yaml: note: passed over: a kustomization",
         "DIR/deploy/overlay/rate.yaml: note: passed over: a patch of DIR/deploy/overlay/kustomization.yaml (check the result: \
-         kubectl kustomize DIR/deploy/overlay | sidespan check -)",
+         kubectl kustomize … | sidespan check -)",
     ];
     assert_eq!(checked(&folder, &["deploy"]), expected, "what is in two kustomizations is not compared");
     assert_eq!(checked(&folder, &["empty"]), ["DIR/empty: error: has no *.yaml, *.yml or *.json file in it [empty]"]);
@@ -198,6 +198,17 @@ fn explain_answers_each_line_in_its_place() {
     assert!(answers.iter().all(|answer| answer["error"].is_string()));
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(sidespan(&["explain"], "").status.code(), Some(0));
+}
+
+#[test]
+fn explain_needs_no_value_for_a_header_from_the_environment() {
+    let headers = r#"{"authorization": {"environment": {"name": "OTLP_TOKEN"}}}"#;
+    let line = format!(
+        r#"{{"config": {{"exporter": {{"otlp": {{"cluster": "c", "headers": {headers}}}}}}}, "request": {{}}}}"#
+    );
+    let output = sidespan(&["explain"], &format!("{line}\n"));
+    let answer: Value = serde_json::from_str(stdout(&output)).expect("JSON");
+    assert_eq!((&answer["error"], output.status.code()), (&Value::Null, Some(0)), "{answer}");
 }
 
 #[test]

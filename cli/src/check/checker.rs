@@ -69,10 +69,9 @@ impl Checker {
             return self.add(&name, None, Issue::new(&code::PASSED_OVER, "", "passed over: a kustomization", ""));
         }
         if let Some(kustomization) = files::patched_by(file) {
-            let folder = kustomization.parent().unwrap_or(Path::new(".")).display().to_string();
             let message = format!("passed over: a patch of {}", kustomization.display());
-            let hint = format!("check the result: kubectl kustomize {folder} | sidespan check -");
-            return self.add(&name, None, Issue::new(&code::PASSED_OVER, "", &message, &hint));
+            let hint = "check the result: kubectl kustomize … | sidespan check -";
+            return self.add(&name, None, Issue::new(&code::PASSED_OVER, "", &message, hint));
         }
         match files::read(file) {
             Ok(text) => self.text(&name, &text, files::unit(file)),
