@@ -6,8 +6,6 @@ pub mod explain;
 mod outcome;
 mod replay;
 pub mod schema;
-mod spec;
 mod traffic_extension;
-mod validate;
 mod wasmplugin;
 pub mod yaml;

@@ -143,7 +143,7 @@ impl From<ExtensionSpec> for Spec {
 
 #[cfg(test)]
 mod tests {
-    use crate::validate::traffic_extension;
+    use crate::check::{Severity, check_text};
     use serde_json::{Value, json};
 
     /// `path: problem` of each problem, and of each warning.
@@ -153,15 +153,17 @@ mod tests {
             "metadata": {"name": "sidespan", "namespace": "istio-system"},
             "spec": {
                 "phase": "AUTHN", "priority": 1000, "match": [{"mode": "CLIENT_AND_SERVER"}],
-                "wasm": {"url": "oci://registry.example.com/sidespan:0.1.0", "failStrategy": "FAIL_OPEN", "pluginConfig": {}},
+                "wasm": {"url": "oci://registry.example.com/sidespan:0.1.0", "failStrategy": "FAIL_OPEN",
+                         "pluginConfig": {"exporter": {"otlp": {"service": "a.b"}}}},
             },
         });
         merge(&mut resource, patch);
-        let (problems, warnings) = traffic_extension(&resource);
-        let lines = |list: Vec<sidespan_core::config::Problem>| {
-            list.into_iter().map(|problem| format!("{}: {}", problem.path, problem.problem)).collect()
-        };
-        (lines(problems), lines(warnings))
+        let (mut problems, mut warnings) = (Vec::new(), Vec::new());
+        for finding in check_text("extension", &resource.to_string()).findings {
+            let list = if finding.severity == Severity::Error { &mut problems } else { &mut warnings };
+            list.push(format!("{}: {}", finding.path, finding.message));
+        }
+        (problems, warnings)
     }
 
     /// RFC 7396, for objects.

@@ -1,7 +1,9 @@
 //! The command as scripts use it: arguments, streams, exit codes.
 
 use serde_json::Value;
+use std::fs;
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 /// Runs the command with a text on standard input.
@@ -26,113 +28,163 @@ fn stdout(output: &Output) -> &str {
 fn plugin(more: &str) -> String {
     format!(
         "apiVersion: extensions.istio.io/v1alpha1\nkind: WasmPlugin\nmetadata: {{name: sidespan, namespace: istio-system}}\n\
-         spec:\n  url: oci://registry.example.com/sidespan:0.1.0\n  phase: AUTHN\n  failStrategy: FAIL_OPEN\n{more}"
+         spec:\n  url: oci://registry.example.com/sidespan:0.1.0\n  phase: AUTHN\n  failStrategy: FAIL_OPEN\n  \
+         pluginConfig: {{exporter: {{otlp: {{service: otel.obs.svc.cluster.local}}}}}}\n{more}"
     )
 }
 
-#[test]
-fn each_mistake_in_a_file_is_a_line_with_its_place_and_a_hint() {
-    let table: &[(String, &[&str])] = &[
-        (plugin(""), &[]),
-        (plugin("  pluginConfig: {sampling: {randomSamplingPercentage: 5}, exporter: {otlp: {cluster: c}}}\n"), &[]),
-        (
-            plugin("  pluginConfig:\n    sampling:\n      rules:\n        - match: {path: [/a]}\n          dorp: true\n"),
-            &["-:12: spec.pluginConfig.sampling.rules[0].dorp: unknown field `dorp` (did you mean `drop`?)"],
-        ),
-        (
-            plugin("  pluginConfig: {sampling: {errors: {wholePath: yes}}, customTags: {a: {literal: {value: no}}}}\n"),
-            &["-:8: spec.pluginConfig.customTags.a.literal.value: wrong value: false (give text: put it in quotes)"],
-        ),
-        (plugin("  pluginConfig: [1]\n"), &["-:8: spec.pluginConfig: wrong value: a list (give an object)"]),
-        (plugin("  prority: 1\n"), &["-:8: spec.prority: unknown field `prority` (did you mean `priority`?)"]),
-        (plugin("  priority: high\n"), &["-:8: spec.priority: wrong value: \"high\" (give a whole number)"]),
-        (
-            plugin("").replace("AUTHN", "Authn"),
-            &["-:6: spec.phase: unknown value `Authn` (did you mean `AUTHN`?)"],
-        ),
-        (plugin("").replace("  url: oci://registry.example.com/sidespan:0.1.0\n", ""), &["-:4: spec: `url` is missing (give `url`)"]),
-        (plugin("").replace("oci://", "ftp://"), &["-:5: spec.url: unknown scheme `ftp` (oci, https, http or file)"]),
-        (
-            plugin("  sha256: sha256:0123\n"),
-            &["-:8: spec.sha256: is not a SHA-256 digest (64 digits and letters a to f, in lower case, without `sha256:`)"],
-        ),
-        (
-            plugin("  vmConfig: {env: [{name: A, value: x, valueFrom: HOST}, {name: A, value: 1}]}\n"),
-            &[
-                "-:8: spec.vmConfig.env[1].value: wrong value: 1 (give text: put it in quotes)",
-                "-:8: spec.vmConfig.env[0].value: has no meaning with HOST (leave it out, or give `valueFrom: INLINE`)",
-                "-:8: spec.vmConfig.env[1].name: `A` is given twice (keep one of them)",
-            ],
-        ),
-        (
-            plugin(&format!("  vmConfig: {{env: [{{name: A, value: {}}}]}}\n", "x".repeat(2049))),
-            &["-:8: spec.vmConfig.env[0].value: is too long (at most 2048 bytes)"],
-        ),
-        (plugin("  match: [{ports: [{number: 80}, {number: 80}]}]\n"), &["-:8: spec.match[0].ports[1]: port 80 is given twice (keep one of them)"]),
-        (
-            plugin("  selector: {matchLabels: {a: b}}\n  targetRefs: [{kind: Gateway, name: g}]\n"),
-            &["-:4: spec: has more than one of `selector`, `targetRef` and `targetRefs` (keep one of them)"],
-        ),
-        (plugin("  type: NETWORK\n"), &["-:8: spec.type: sidespan is an HTTP filter (leave `type` out, or give HTTP)"]),
-        (plugin("  phase: AUTHN\n"), &["-:6: spec.phase: given twice (keep one of them)"]),
-        (plugin("").replace("WasmPlugin", "WasmPlugins"), &["-:2: kind: unknown kind `WasmPlugins` (did you mean `WasmPlugin`?)"]),
-        (plugin("").replace("name: sidespan, ", ""), &["-:3: metadata: `name` is missing (give `name`)"]),
-        (
-            plugin("").replace("v1alpha1", "v1"),
-            &["-:1: apiVersion: unknown value `extensions.istio.io/v1` (did you mean `extensions.istio.io/v1alpha1`?)"],
-        ),
-        ("a: [1\nb: 2\n".to_owned(), &["-:2: neither YAML nor JSON: illegal placement of ':' indicator"]),
-        ("{\"smpling\": {}}".to_owned(), &["-:1: smpling: unknown field `smpling` (did you mean `sampling`?)"]),
-        ("sampling: {randomSamplingPercentage: 5%}".to_owned(), &["-:1: sampling.randomSamplingPercentage: wrong value: \"5%\" (give a percentage from 0 to 100)"]),
-        (
-            format!("kind: ConfigMap\napiVersion: v1\n---\n{}---\n{}", plugin(""), plugin("  x: 1\n")),
-            &["-:19: spec.x: unknown field `x` (one of `selector`, `targetRefs`, `targetRef`, `url`, `sha256`, `imagePullPolicy`, `imagePullSecret`, `verificationKey`, `pluginConfig`, `pluginName`, `phase`, `priority`, `failStrategy`, `vmConfig`, `match`, `type`)"],
-        ),
-        (
-            "kind: List\napiVersion: v1\nitems:\n- kind: WasmPlugin\n  apiVersion: extensions.istio.io/v1alpha1\n  metadata: {name: a}\n  spec: {url: a:1, phase: AUTHN, failStrategy: FAIL_OPEN, y: 1}\n".to_owned(),
-            &["-:7: items[0].spec.y: unknown field `y` (one of `selector`, `targetRefs`, `targetRef`, `url`, `sha256`, `imagePullPolicy`, `imagePullSecret`, `verificationKey`, `pluginConfig`, `pluginName`, `phase`, `priority`, `failStrategy`, `vmConfig`, `match`, `type`)"],
-        ),
-    ];
-    for (text, expected) in table {
-        let output = sidespan(&["check", "-"], text);
-        let found: Vec<&str> = stdout(&output).lines().collect();
-        assert_eq!(found, *expected, "{text}");
-        assert_eq!(output.status.code(), Some(i32::from(!expected.is_empty())), "{text}");
+/// A folder of this test run with these files in it.
+fn folder(name: &str, files: &[(&str, &str)]) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = fs::remove_dir_all(&folder);
+    for (file, text) in files {
+        let file = folder.join(file);
+        fs::create_dir_all(file.parent().expect("below the folder")).expect("a folder");
+        fs::write(file, text).expect("writable");
     }
+    folder
+}
+
+/// The lines of `sidespan check` for paths below a folder, which is `DIR` in them.
+fn checked(folder: &Path, arguments: &[&str]) -> Vec<String> {
+    let paths: Vec<String> = arguments.iter().map(|it| folder.join(it).display().to_string()).collect();
+    let arguments: Vec<&str> = std::iter::once("check").chain(paths.iter().map(String::as_str)).collect();
+    let output = sidespan(&arguments, "");
+    stdout(&output).lines().map(|line| line.replace(&folder.display().to_string(), "DIR")).collect()
 }
 
 #[test]
-fn warnings_are_said_and_change_no_exit_code() {
+fn errors_exit_with_1_and_warnings_only_if_strict() {
     let table = [
-        (plugin("").replace("FAIL_OPEN", "FAIL_CLOSE"), "spec.failStrategy"),
-        (plugin("").replace("FAIL_OPEN", "FAIL_RELOAD"), "spec.failStrategy"),
-        (plugin("").replace("  failStrategy: FAIL_OPEN\n", ""), "spec.failStrategy"),
-        (plugin("").replace("AUTHN", "STATS"), "spec.phase"),
-        (plugin("").replace(":0.1.0", ":latest"), "spec.url"),
-        (plugin("").replace("example.com/sidespan:0.1.0", "example.com:5000/sidespan"), "spec.url"),
-        (plugin("  match: [{mode: SERVER}]\n"), "spec.match"),
-        (plugin("  vmConfig: {env: [{name: ISTIO_META_X, value: a}]}\n"), "spec.vmConfig.env[0]"),
-        (
-            plugin("  pluginConfig: {spans: {requestHeaders: [authorization]}}\n"),
-            "spec.pluginConfig.spans.requestHeaders[0]",
-        ),
-        ("kind: ConfigMap\napiVersion: v1\n".to_owned(), ""),
+        (plugin(""), 0, 0),
+        (plugin("").replace("FAIL_OPEN", "FAIL_CLOSE"), 0, 1),
+        (plugin("  priority: high\n"), 1, 1),
+        ("kind: ConfigMap\napiVersion: v1\n".to_owned(), 0, 0),
+        (String::new(), 1, 1),
     ];
-    for (text, path) in table {
-        let output = sidespan(&["check", "-", "--format", "json"], &text);
-        let findings: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-        assert_eq!(findings.as_array().map(Vec::len), Some(1), "{text}: {findings}");
-        assert_eq!((&findings[0]["severity"], &findings[0]["path"]), (&"warning".into(), &path.into()), "{text}");
-        assert_eq!(output.status.code(), Some(0), "{text}");
+    for (text, code, strict) in table {
+        assert_eq!(sidespan(&["check", "-"], &text).status.code(), Some(code), "{text}");
+        assert_eq!(sidespan(&["check", "--strict", "-"], &text).status.code(), Some(strict), "{text}");
     }
-    let text = plugin("").replace("FAIL_OPEN", "FAIL_CLOSE");
-    assert!(stdout(&sidespan(&["check", "-"], &text)).starts_with("-:7: warning: spec.failStrategy: FAIL_CLOSE"));
 }
 
 #[test]
-fn a_file_that_is_not_there_is_a_problem_and_no_file_a_misuse() {
+fn json_has_the_same_fields_for_each_finding() {
+    let text = plugin("  priority: high\n").replace("FAIL_OPEN", "FAIL_CLOSE");
+    let output =
+        sidespan(&["check", "-", "--output", "json"], &format!("{text}---\nkind: ConfigMap\napiVersion: v1\n"));
+    let findings: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let expected = serde_json::json!([
+        {"file": "-", "line": 7, "column": 3, "path": "spec.failStrategy", "severity": "warning", "code": "doubtful",
+         "message": "FAIL_CLOSE, Istio's default, refuses traffic if the module cannot be fetched or fails",
+         "hint": "give FAIL_OPEN: a tracer must not cost requests"},
+        {"file": "-", "line": 9, "column": 3, "path": "spec.priority", "severity": "error", "code": "invalid",
+         "message": "wrong value: \"high\"", "hint": "give a whole number"},
+        {"file": "-", "line": 11, "column": 1, "path": "", "severity": "note", "code": "passed-over",
+         "message": "passed over: kind ConfigMap", "hint": ""},
+    ]);
+    assert_eq!(findings, expected);
+    assert_eq!(output.stderr, b"", "the summary is for people");
+    let output = sidespan(&["check", "no/such/file.yaml", "--output", "json"], "");
+    let findings: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let [finding] = findings.as_array().map(Vec::as_slice).unwrap_or_default() else { panic!("{findings}") };
+    assert_eq!(
+        (&finding["line"], &finding["column"], &finding["code"]),
+        (&Value::Null, &Value::Null, &"unreadable".into())
+    );
+}
+
+#[test]
+fn plugins_of_several_files_meet_on_one_workload() {
+    let other = plugin("").replace("name: sidespan, namespace: istio-system", "name: tracing, namespace: shop");
+    let folder = folder("several-files", &[("a.yaml", &plugin("")), ("b.yaml", &other), ("c.json", "{}")]);
+    assert_eq!(checked(&folder, &["a.yaml"]), Vec::<String>::new());
+    assert_eq!(checked(&folder, &["b.yaml"]), Vec::<String>::new());
+    let line = "DIR/b.yaml:4:1: error: spec: applies to workloads of WasmPlugin istio-system/sidespan in DIR/a.yaml:1 too: each of \
+                their requests would have two spans (give one plugin per workload: `selector`, or rules in one plugin \
+                (`sampling.rules[].match`)) [two-plugins]";
+    assert_eq!(checked(&folder, &["a.yaml", "b.yaml"]), [line]);
+    let root = ["a.yaml", "b.yaml"].map(|file| folder.join(file).display().to_string());
+    let output = sidespan(&["check", "--root-namespace", "mesh", &root[0], &root[1]], "");
+    assert_eq!(
+        (stdout(&output), output.status.code()),
+        ("", Some(0)),
+        "istio-system is a namespace like any other then"
+    );
+}
+
+#[test]
+fn a_telemetry_is_compared_with_the_plugins_that_it_reaches() {
+    let telemetry = |namespace: &str, spec: &str| {
+        format!(
+            "apiVersion: telemetry.istio.io/v1\nkind: Telemetry\nmetadata: {{name: t, namespace: {namespace}}}\nspec: {{{spec}}}\n"
+        )
+    };
+    let native = "tracing: [{providers: [{name: jaeger}]}]";
+    let off = "tracing: [{disableSpanReporting: true}]";
+    let shop = |more: &str| plugin(more).replace("istio-system", "shop");
+    let waypoint = shop("  targetRefs: [{kind: Gateway, group: gateway.networking.k8s.io, name: waypoint}]\n");
+    let frontend = shop("  selector: {matchLabels: {app: frontend}}\n");
+    let selected = |app: &str| format!("selector: {{matchLabels: {{app: {app}}}}}, {native}");
+    let table = [
+        (vec![plugin(""), telemetry("istio-system", native)], "native-tracer", "both in the root namespace"),
+        (vec![plugin(""), telemetry("shop", native)], "native-tracer", "the plugin applies to all namespaces"),
+        (vec![shop(""), telemetry("istio-system", native)], "native-tracer", "the Telemetry applies to all namespaces"),
+        (vec![shop(""), telemetry("istio-system", native), telemetry("shop", off)], "", "overridden in the namespace"),
+        (vec![shop(""), telemetry("cart", native)], "", "another namespace"),
+        (vec![plugin(""), telemetry("istio-system", off)], "", "off"),
+        (vec![waypoint, telemetry("istio-system", native)], "native-tracer", "a waypoint"),
+        (vec![frontend.clone(), telemetry("shop", &selected("cart"))], "", "other labels"),
+        (vec![frontend, telemetry("shop", &selected("frontend"))], "native-tracer", "the same labels"),
+        (vec![plugin(""), telemetry("shop", &selected("cart"))], "native-tracer", "some pods"),
+    ];
+    for (documents, code, why) in table {
+        let output = sidespan(&["check", "--output", "json", "-"], &documents.join("---\n"));
+        let findings: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let codes: Vec<_> = findings.as_array().into_iter().flatten().map(|finding| &finding["code"]).collect();
+        assert_eq!(codes, if code.is_empty() { vec![] } else { vec![code] }, "{why}");
+    }
+}
+
+#[test]
+fn a_folder_is_read_with_all_its_folders_and_patches_of_a_kustomization_are_passed_over() {
+    let kustomization =
+        "kind: Kustomization\nresources: [../base]\npatches: [{path: rate.yaml, target: {kind: WasmPlugin}}]\n";
+    let files = [
+        ("deploy/base/kustomization.yaml", "resources: [plugin.yaml]\n"),
+        ("deploy/base/plugin.yaml", &plugin("  prority: 1\n")),
+        ("deploy/overlay/kustomization.yaml", kustomization),
+        ("deploy/overlay/rate.yaml", "- {op: add, path: /spec/priority, value: 5}\n"),
+        ("deploy/overlay/second.yaml", &plugin("").replace("istio-system", "shop")),
+        ("deploy/.hidden/x.yaml", "a: [\n"),
+        ("deploy/notes.txt", "a: [\n"),
+        ("empty/notes.txt", ""),
+    ];
+    let folder = folder("folders", &files);
+    let expected = [
+        "DIR/deploy/base/kustomization.yaml: note: passed over: a kustomization",
+        "DIR/deploy/base/plugin.yaml:9:3: error: spec.prority: unknown field `prority` (did you mean `priority`?)",
+        "DIR/deploy/overlay/kustomization.yaml: note: passed over: a kustomization",
+        "DIR/deploy/overlay/rate.yaml: note: passed over: a patch of DIR/deploy/overlay/kustomization.yaml (check the result: \
+         kubectl kustomize … | sidespan check -)",
+    ];
+    assert_eq!(checked(&folder, &["deploy"]), expected, "what is in two kustomizations is not compared");
+    assert_eq!(checked(&folder, &["empty"]), ["DIR/empty: error: has no *.yaml, *.yml or *.json file in it [empty]"]);
+}
+
+#[test]
+fn the_summary_counts_what_was_checked_and_found() {
+    let output = sidespan(&["check", "-"], &format!("{}---\nkind: ConfigMap\napiVersion: v1\n", plugin("  x: 1\n")));
+    assert_eq!(
+        String::from_utf8_lossy(&output.stderr),
+        "1 configuration checked, 1 passed over: 1 error, 0 warnings\n"
+    );
+}
+
+#[test]
+fn a_file_that_is_not_there_is_an_error_and_no_file_a_misuse() {
     let output = sidespan(&["check", "no/such/file.yaml"], "");
-    assert!(stdout(&output).starts_with("no/such/file.yaml: cannot be read: "), "{}", stdout(&output));
+    assert!(stdout(&output).starts_with("no/such/file.yaml: error: cannot be read: "), "{}", stdout(&output));
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(sidespan(&["check"], "").status.code(), Some(2));
     assert_eq!(sidespan(&["chekc"], "").status.code(), Some(2));
@@ -146,6 +198,17 @@ fn explain_answers_each_line_in_its_place() {
     assert!(answers.iter().all(|answer| answer["error"].is_string()));
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(sidespan(&["explain"], "").status.code(), Some(0));
+}
+
+#[test]
+fn explain_needs_no_value_for_a_header_from_the_environment() {
+    let headers = r#"{"authorization": {"environment": {"name": "OTLP_TOKEN"}}}"#;
+    let line = format!(
+        r#"{{"config": {{"exporter": {{"otlp": {{"cluster": "c", "headers": {headers}}}}}}}, "request": {{}}}}"#
+    );
+    let output = sidespan(&["explain"], &format!("{line}\n"));
+    let answer: Value = serde_json::from_str(stdout(&output)).expect("JSON");
+    assert_eq!((&answer["error"], output.status.code()), (&Value::Null, Some(0)), "{answer}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The documentation is as true as the code: configuration and what the command prints.
 
-use serde_json::Value;
-use sidespan_cli::check::{Outcome, Severity};
+use serde_json::{Value, json};
+use sidespan_cli::check::{Severity, check_text, code};
 use sidespan_cli::{schema::schema, yaml};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -40,8 +40,7 @@ fn every_configuration_in_the_documentation_passes_the_check() {
             if !documents.iter().any(|it| config(&it.value) || it.value["kind"] == "WasmPlugin") {
                 continue;
             }
-            let mut outcome = Outcome::default();
-            outcome.check_text(&page, block);
+            let outcome = check_text(&page, block);
             let errors = outcome.findings.iter().filter(|finding| finding.severity == Severity::Error);
             assert_eq!(errors.collect::<Vec<_>>(), Vec::<&_>::new(), "{page}\n{block}");
             checked += 1;
@@ -66,6 +65,36 @@ fn the_page_on_configuration_has_every_key_and_no_other() {
         known.values().filter(|paths| !paths.iter().any(|it| named.contains(it) || heading(it))).collect();
     assert!(missing.is_empty() && invented.is_empty(), "missing: {missing:#?}\ninvented: {invented:#?}");
     assert!(known.len() > 60, "{}", known.len());
+}
+
+#[test]
+fn ranges_in_messages_are_those_of_the_page_on_configuration() {
+    let text = fs::read_to_string(root().join("docs/configuration.md")).expect("readable");
+    let mut compared = BTreeSet::new();
+    for row in text.replace("\\|", "").lines().filter(|line| line.starts_with("| `")) {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let (path, range) = (cells[1].trim_matches('`'), cells[2]);
+        let Some((from, to)) = range.split_once(" to ").filter(|(_, to)| !to.contains(' ')) else { continue };
+        // Out of any range, in each form that a value with a range can have.
+        let hints =
+            [json!(-1), json!("99999h"), json!("99999GiB"), json!([-1]), json!([99])].into_iter().flat_map(|wrong| {
+                let config = path.rsplit('.').fold(wrong, |inner, key| match key.strip_suffix("[]") {
+                    Some(list) => json!({list: [inner]}),
+                    None => json!({key: inner}),
+                });
+                let problems = sidespan_core::config::parse(config.to_string().as_bytes()).expect_err("out of range");
+                let at = path.replace("[]", "[0]");
+                let is_it = move |path: &str| path == at || path.strip_suffix("[0]") == Some(&at);
+                problems.into_iter().filter(move |problem| is_it(&problem.path)).map(|problem| problem.hint)
+            });
+        let hints: Vec<String> = hints.collect();
+        // A duration of zero needs no unit.
+        let from = if from == "0" { vec!["0", "0s"] } else { vec![from] };
+        let said = |hint: &String| from.iter().any(|from| hint.ends_with(&format!(" {from} to {to}")));
+        assert!(hints.iter().any(said), "{path}: {range} is not in {hints:?}");
+        compared.insert(path.to_owned());
+    }
+    assert!(compared.len() >= 12, "{compared:?}");
 }
 
 #[test]
@@ -177,4 +206,20 @@ fn without_chance(text: &str) -> String {
         out.push_str(&word[bare.len()..]);
     }
     out
+}
+
+#[test]
+fn the_page_on_check_has_every_code_with_its_severity_and_no_other() {
+    let text = fs::read_to_string(root().join("docs/check.md")).expect("readable");
+    let (_, section) = text.split_once("## Findings").expect("the section");
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
+    let documented: BTreeMap<&str, &str> =
+        rows.filter_map(|(code, rest)| Some((code, rest.split(" | ").next()?))).collect();
+    let severity = |code: &code::Code| match code.severity {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
+        Severity::Note => "note",
+    };
+    assert_eq!(documented, code::ALL.iter().map(|code| (code.name, severity(code))).collect());
 }

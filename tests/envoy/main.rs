@@ -36,6 +36,7 @@ mod paths;
 mod protocols;
 mod request;
 mod rules;
+mod secret_headers;
 mod shape;
 mod smoke;
 mod spans;
@@ -49,5 +50,5 @@ mod whole_path_variants;
 
 /// As `sidespan check` reads it.
 #[allow(dead_code, reason = "lines of nodes are for messages")]
-#[path = "../../cli/src/yaml.rs"]
+#[path = "../../cli/src/yaml/mod.rs"]
 mod yaml;

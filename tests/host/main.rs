@@ -46,6 +46,7 @@ mod lifecycle;
 mod passed_on;
 mod replies;
 mod reserved_names;
+mod secret_headers;
 mod traffic;
 mod whole_path;
 

@@ -7,6 +7,7 @@
 
 mod declare;
 pub mod describe;
+mod environment;
 mod formatter;
 mod hints;
 mod json;
@@ -27,10 +28,12 @@ mod validate;
 mod warnings;
 
 pub use self::formatter::{Fact, Formatter, HeaderBlock, Operator, Piece, Show};
+pub use self::names::is_sensitive as is_sensitive_header;
 pub use self::objects::{
     AnswerCallers, Batch, Cancelled, Compression, Config, CustomTag, Dialect, Direction, Errors, Exporter,
-    FormatterTag, Literal, LiteralTag, Match, NamedTag, NativeTracer, Otlp, Parent, Propagation, PropertyTag, Protocol,
-    Queue, Receiver, Retry, Rule, Sampling, SemanticConventions, Slow, Spans, Trust, Zipkin,
+    FormatterTag, HeaderVariable, Headers, Literal, LiteralTag, Match, NamedTag, NativeTracer, Otlp, Parent,
+    Propagation, PropertyTag, Protocol, Queue, Receiver, Retry, Rule, Sampling, SemanticConventions, Slow, Spans,
+    Trust, Zipkin,
 };
 pub use self::parse::parse;
 pub use self::pattern::{PathPattern, PathTemplate, StringPattern};

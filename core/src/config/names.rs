@@ -18,7 +18,7 @@ const SENSITIVE: [&str; 11] = [
 ];
 
 /// Whether captures of this header are likely to leak credentials.
-pub(super) fn is_sensitive(header: &str) -> bool {
+pub fn is_sensitive(header: &str) -> bool {
     SENSITIVE.contains(&header.to_ascii_lowercase().as_str())
 }
 

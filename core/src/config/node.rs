@@ -194,7 +194,10 @@ impl At<'_> {
     /// A whole number from 0 to `most`.
     fn whole(self, most: u64, report: &mut Report) -> Option<u64> {
         let number = self.value.as_u64().filter(|number| *number <= most);
-        number.or_else(|| self.misfit(&format!("a whole number from 0 to {most}"), report))
+        number.or_else(|| {
+            let (from, to) = report.range.map_or((0, most), |range| (*range.start(), *range.end()));
+            self.misfit(&format!("a whole number from {from} to {to}"), report)
+        })
     }
 
     fn elements(self, report: &mut Report, push: &mut dyn FnMut(At<'_>, &mut Report) -> bool) -> Option<()> {
@@ -208,7 +211,8 @@ impl At<'_> {
         Some(())
     }
 
-    fn members(self, report: &mut Report, insert: &mut dyn FnMut(&str, At<'_>, &mut Report)) -> Option<()> {
+    /// Calls `insert` with each member that is not null.
+    pub(super) fn members(self, report: &mut Report, insert: &mut dyn FnMut(&str, At<'_>, &mut Report)) -> Option<()> {
         let Value::Object(members) = self.value else { return self.misfit("an object", report) };
         for (key, value) in members.iter().filter(|(_, value)| !value.is_null()) {
             let path = member(self.path, key);
@@ -219,7 +223,9 @@ impl At<'_> {
 
     /// Reads a member and compares it with its range, which it may leave: then it stays, so that it is not also missing.
     fn put(self, field: &Field, slot: &mut dyn Slot, report: &mut Report) -> bool {
+        report.range = field.range;
         let fits = slot.put(self, report);
+        report.range = None;
         if let (true, Some(range), Some(amount)) = (fits, field.range, slot.amount())
             && !range.contains(&amount.value)
         {

@@ -8,7 +8,10 @@ pub(super) fn normalize(config: &mut Config) {
     if let Some(exporter) = &mut config.exporter {
         let otlp = exporter.otlp.iter_mut().map(|otlp| &mut otlp.receiver.headers);
         let zipkin = exporter.zipkin.iter_mut().map(|zipkin| &mut zipkin.receiver.headers);
-        otlp.chain(zipkin).for_each(lower_keys);
+        for headers in otlp.chain(zipkin) {
+            lower_keys(&mut headers.text);
+            headers.variables.iter_mut().for_each(|(name, _)| name.make_ascii_lowercase());
+        }
     }
     for tag in config.custom_tags.values_mut() {
         if let CustomTag::Header(tag) | CustomTag::ResponseHeader(tag) | CustomTag::ResponseTrailer(tag) = tag {

@@ -1,6 +1,7 @@
 //! Problems of a configuration, each with its path and a hint.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 /// Problems reported at most: enough to repair a file, and a bound for a file that is no configuration at all.
 const MAX_PROBLEMS: usize = 64;
@@ -26,6 +27,8 @@ pub struct Report {
     left_out: Vec<(String, usize)>,
     /// Where something is missing only because of another problem.
     consequences: Vec<String>,
+    /// The range of the member that is read now, for messages.
+    pub(super) range: Option<&'static RangeInclusive<u64>>,
 }
 
 // === impl Problem ===

@@ -5,7 +5,7 @@
 
 use super::describe::{Definitions, Described, merge};
 use super::formatter::Formatter;
-use super::objects::{Config, Literal};
+use super::objects::{Config, HeaderVariable, Headers, Literal};
 use super::pattern::{PathPattern, PathTemplate, StringPattern};
 use super::units::{Bytes, Duration, Percentage, StatusPattern};
 use serde_json::{Value, json};
@@ -84,6 +84,13 @@ inline! {
         "description": "A resource attribute's value.",
         "type": ["string", "boolean", "number"],
     } |_| Value::Null;
+}
+
+impl Described for Headers {
+    fn schema(definitions: &mut Definitions) -> Value {
+        let variable = HeaderVariable::schema(definitions);
+        json!({"type": "object", "additionalProperties": {"anyOf": [{"type": "string"}, variable]}})
+    }
 }
 
 // === values with a grammar ===

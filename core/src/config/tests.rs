@@ -56,7 +56,10 @@ fn the_documented_example_is_read_as_it_is_meant() {
         receiver: Receiver {
             service: Some("otel-collector.istio-system.svc.cluster.local".to_owned()),
             port: Some(4318),
-            headers: BTreeMap::from([("x-scope-orgid".to_owned(), "team-a".to_owned())]),
+            headers: Headers {
+                text: BTreeMap::from([("x-scope-orgid".to_owned(), "team-a".to_owned())]),
+                ..Headers::default()
+            },
             ..Receiver::default()
         },
         ..Otlp::default()
@@ -150,7 +153,7 @@ fn every_default_is_the_documented_one() {
     );
     assert_eq!(otlp.protocol, Protocol::HttpProtobuf, "exporter.otlp.protocol");
     assert_eq!(otlp.receiver.path, "/v1/traces", "exporter.otlp.path");
-    assert_eq!(otlp.receiver.headers, BTreeMap::new(), "exporter.otlp.headers");
+    assert_eq!(otlp.receiver.headers, Headers::default(), "exporter.otlp.headers");
     assert_eq!(otlp.receiver.timeout, Duration::from_secs(10), "exporter.otlp.timeout");
     assert_eq!(otlp.compression, Compression::None, "exporter.otlp.compression");
     let slow = config.sampling.slow.expect("given");
@@ -168,7 +171,7 @@ fn every_default_is_the_documented_one() {
         ("/api/v2/spans", Duration::from_secs(10)),
         "exporter.zipkin"
     );
-    assert_eq!(zipkin.receiver.headers, BTreeMap::new(), "exporter.zipkin.headers");
+    assert_eq!(zipkin.receiver.headers, Headers::default(), "exporter.zipkin.headers");
 }
 
 #[test]
@@ -396,6 +399,26 @@ fn each_mistake_is_named_with_its_path_and_a_hint() {
             &["exporter.otlp.headers.a: has a control character in its value (a header's value is one line of text)"],
         ),
         (
+            r#"{"exporter": {"otlp": {"cluster": "c", "headers": {"a": 5}}}}"#,
+            &["exporter.otlp.headers.a: wrong value: 5 (give text: put it in quotes)"],
+        ),
+        (
+            r#"{"exporter": {"otlp": {"cluster": "c", "headers": {"a": {"environment": {"name": "A="}}}}}}"#,
+            &["exporter.otlp.headers.a.environment.name: is not the name of a variable (such as CLUSTER_NAME)"],
+        ),
+        (
+            r#"{"exporter": {"otlp": {"cluster": "c", "headers": {"a": {"environment": {"defaultValue": "b"}}}}}}"#,
+            &["exporter.otlp.headers.a.environment: `name` is missing (give `name`)"],
+        ),
+        (
+            r#"{"exporter": {"otlp": {"cluster": "c", "headers": {"a": {"enviroment": {"name": "A"}}}}}}"#,
+            &["exporter.otlp.headers.a.enviroment: unknown field `enviroment` (did you mean `environment`?)"],
+        ),
+        (
+            r#"{"exporter": {"otlp": {"cluster": "c", "headers": {"a": {"environment": {"name": "A", "defaultValue": "b\nc"}}}}}}"#,
+            &["exporter.otlp.headers.a: has a control character in its value (a header's value is one line of text)"],
+        ),
+        (
             r#"{"exporter": {"otlp": {"cluster": "c", "headers": {"Content-Type": "x"}}}}"#,
             &["exporter.otlp.headers.Content-Type: is reserved: HTTP itself needs it (leave it out)"],
         ),
@@ -439,7 +462,7 @@ fn each_mistake_is_named_with_its_path_and_a_hint() {
         ),
         (
             r#"{"exporter": {"otlp": {"cluster": "c"}, "retry": {"maxElapsed": "2h"}}}"#,
-            &["exporter.retry.maxElapsed: 7200s is out of range (give 0s to 3600s)"],
+            &["exporter.retry.maxElapsed: 2h is out of range (give 0s to 1h)"],
         ),
         // Values together: tags, resource, propagation, spans.
         (r#"{"resource": {"": "a"}}"#, &[r#"resource[""]: an empty key (give the attribute a name)"#]),

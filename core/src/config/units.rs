@@ -93,11 +93,15 @@ impl Node for Duration {
 }
 
 impl fmt::Display for Duration {
-    /// With the largest unit up to seconds that it reaches. (`Debug` of std's `Duration` weighs 3 kB.)
+    /// With the largest unit up to seconds that it reaches; whole minutes and hours from ten minutes on. (`Debug` of std's
+    /// `Duration` weighs 3 kB.)
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let nanos = self.as_nanos();
-        let units = [(1_000_000_000, 9, "s"), (1_000_000, 6, "ms"), (1_000, 3, "us")];
-        let fits = |(size, _, _): &(u64, usize, &str)| nanos >= *size || nanos == 0;
+        let units = [(HOUR, 0, "h"), (MINUTE, 0, "m"), (SECOND, 9, "s"), (MILLISECOND, 6, "ms"), (1_000, 3, "us")];
+        let fits = |(size, places, _): &(u64, usize, &str)| match places {
+            0 => nanos >= 10 * MINUTE && nanos.is_multiple_of(*size),
+            _ => nanos >= *size || nanos == 0,
+        };
         let (size, places, unit) = units.into_iter().find(fits).unwrap_or((1, 0, "ns"));
         write!(f, "{}", nanos.checked_div(size).unwrap_or_default())?;
         if !nanos.is_multiple_of(size) {

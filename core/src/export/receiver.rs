@@ -56,7 +56,7 @@ impl Receiver {
         } else {
             push(&mut headers, "content-type", encoding.content_type());
         }
-        add_configured(&mut headers, &receiver.headers);
+        add_configured(&mut headers, &receiver.headers.text);
         let cluster = address.cluster()?.into();
         Some(Self { cluster, encoding, grpc, compression: otlp.compression, timeout_ms, headers })
     }
@@ -67,7 +67,7 @@ impl Receiver {
         let encoding = Encoding::Zipkin;
         let mut headers = address.headers(&receiver.path);
         push(&mut headers, "content-type", encoding.content_type());
-        add_configured(&mut headers, &receiver.headers);
+        add_configured(&mut headers, &receiver.headers.text);
         let (cluster, timeout_ms) = (address.cluster()?.into(), milliseconds(receiver.timeout));
         Some(Self { cluster, encoding, grpc: false, compression: Compression::None, timeout_ms, headers })
     }

@@ -540,7 +540,8 @@ fn a_call_is_addressed_and_cannot_be_traced() {
     let mut config = otlp();
     let own = [("x-scope-orgid", "team-a"), ("authorization", " Bearer abc ")];
     if let Some(otlp) = &mut config.otlp {
-        otlp.receiver.headers = own.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        otlp.receiver.headers.text =
+            own.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     }
     let mut world = World::new(&config);
     world.push(1, Class::Plain);

@@ -66,13 +66,15 @@ const _: () = {
 impl Tracer {
     /// Reads a configuration and puts it into force. False refuses it, so that the host keeps the one before.
     pub fn configure(&mut self, json: &[u8], surroundings: &Surroundings<'_>, host: &dyn TracerHost) -> bool {
-        match config::parse(json) {
-            Ok(config) => {
-                self.activate(config, surroundings, host);
-                true
-            }
-            Err(problems) => self.reject(&problems, host),
+        let mut config = match config::parse(json) {
+            Ok(config) => config,
+            Err(problems) => return self.reject(&problems, host),
+        };
+        if let Err(problems) = config.resolve(surroundings.environment) {
+            return self.reject(&problems, host);
         }
+        self.activate(config, surroundings, host);
+        true
     }
 
     fn activate(&mut self, config: Config, surroundings: &Surroundings<'_>, host: &dyn TracerHost) {

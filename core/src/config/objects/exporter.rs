@@ -1,8 +1,8 @@
 //! `exporter`: where spans go, and how they wait.
 
+use super::headers::Headers;
 use crate::config::units::{Bytes, Duration, HOUR, KIB, MIB, MILLISECOND, MINUTE};
 use crate::{choice, object};
-use std::collections::BTreeMap;
 
 object! {
     /// Where spans go, and how they wait.
@@ -53,8 +53,8 @@ object! {
         "authority" => authority: Option<String> = None;
         /// Path of the endpoint (HTTP protocols only).
         "path" => path: String = "/v1/traces".to_owned(), schema {"pattern": "^/[!-~]*$"};
-        /// Headers added to each export call.
-        "headers" => headers: BTreeMap<String, String> = BTreeMap::new(),
+        /// Headers added to each export call. A value is text, or `{environment: {name, defaultValue}}`.
+        "headers" => headers: Headers = Headers::default(),
             schema {"propertyNames": {"pattern": "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"}};
         /// How long one call may take, 1 ms to 60 s: a call under way holds its batch in memory, and zero would be for ever in Envoy.
         "timeout" => timeout: Duration = Duration::from_secs(10), in MILLISECOND..=MINUTE;

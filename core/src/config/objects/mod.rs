@@ -1,12 +1,14 @@
 //! The objects of `pluginConfig`: their fields, defaults, words and documentation, each declared once.
 
 mod exporter;
+mod headers;
 mod propagation;
 mod sampling;
 mod spans;
 mod tags;
 
 pub use self::exporter::{Batch, Compression, Exporter, Otlp, Protocol, Queue, Receiver, Retry, Zipkin};
+pub use self::headers::{HeaderVariable, Headers};
 pub use self::propagation::{AnswerCallers, Dialect, Propagation, Trust};
 pub use self::sampling::{Cancelled, Direction, Errors, Match, Parent, Rule, Sampling, Slow};
 pub use self::spans::{SemanticConventions, Spans};

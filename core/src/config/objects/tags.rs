@@ -66,7 +66,7 @@ object! {
     pub struct NamedTag {
         /// Name of the variable or header.
         "name" => name: String, schema {"minLength": 1};
-        /// Used when it is absent; without it the tag is left out.
+        /// Used when it is absent. Without it a tag is left out; a header of export calls must have a value.
         "defaultValue" => default_value: Option<String> = None;
     }
 }

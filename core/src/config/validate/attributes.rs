@@ -24,12 +24,7 @@ pub(super) fn check_tags(tags: &BTreeMap<String, CustomTag>, report: &mut Report
 fn check_tag(path: &str, tag: &CustomTag, report: &mut Report) {
     match tag {
         CustomTag::Literal(_) | CustomTag::Formatter(_) => {}
-        CustomTag::Environment(tag) => {
-            if tag.name.is_empty() || tag.name.contains(['=', '\0']) {
-                let path = format!("{path}.environment.name");
-                report.add(&path, "is not the name of a variable", "such as CLUSTER_NAME");
-            }
-        }
+        CustomTag::Environment(tag) => check_variable(&format!("{path}.environment"), &tag.name, report),
         CustomTag::Header(tag) => check_header(path, "header", &tag.name, report),
         CustomTag::ResponseHeader(tag) => check_header(path, "responseHeader", &tag.name, report),
         CustomTag::ResponseTrailer(tag) => check_header(path, "responseTrailer", &tag.name, report),
@@ -40,6 +35,13 @@ fn check_tag(path: &str, tag: &CustomTag, report: &mut Report) {
                 report.add(&format!("{path}.property.path"), "is not an attribute path", hint);
             }
         }
+    }
+}
+
+/// `path` is that of `environment`, whose `name` this is.
+pub(super) fn check_variable(path: &str, name: &str, report: &mut Report) {
+    if name.is_empty() || name.contains(['=', '\0']) {
+        report.add(&format!("{path}.name"), "is not the name of a variable", "such as CLUSTER_NAME");
     }
 }
 

@@ -1,10 +1,10 @@
 //! `exporter`: exactly one receiver, and an address that Envoy can call.
 
+use super::attributes::check_variable;
 use crate::config::names::{header_name_fault, is_dns_name, is_header_value, twice};
-use crate::config::objects::{Exporter, Receiver};
+use crate::config::objects::{Exporter, Headers, Receiver};
 use crate::config::report::{Report, member};
 use crate::config::reserved::{self, Target};
-use std::collections::BTreeMap;
 
 pub(super) fn check(exporter: &Exporter, report: &mut Report) {
     match (&exporter.otlp, &exporter.zipkin) {
@@ -63,21 +63,31 @@ fn check_address(path: &str, receiver: &Receiver, report: &mut Report) {
     }
 }
 
-fn check_headers(path: &str, headers: &BTreeMap<String, String>, report: &mut Report) {
-    for (name, value) in headers {
-        let here = member(path, name);
-        if let Some((problem, hint)) = header_name_fault(name, "use `authority` and `path`; leave any other out") {
-            report.add(&here, &problem, hint);
-        } else if let Some(problem) = reserved::fault(name, Target::Exports) {
-            let hint = if name.eq_ignore_ascii_case("host") { "use `authority`" } else { "leave it out" };
-            report.add(&here, problem, hint);
-        }
-        if !is_header_value(value) {
-            report.add(&here, "has a control character in its value", "a header's value is one line of text");
-        }
+fn check_headers(path: &str, headers: &Headers, report: &mut Report) {
+    for (name, value) in &headers.text {
+        check_header(&member(path, name), name, Some(value), report);
     }
-    if let Some(name) = twice(&headers.keys().map(String::as_str).collect::<Vec<_>>()) {
+    for (name, variable) in &headers.variables {
+        let here = member(path, name);
+        check_header(&here, name, variable.default_value.as_deref(), report);
+        check_variable(&format!("{here}.environment"), &variable.name, report);
+    }
+    let names = headers.text.keys().chain(headers.variables.iter().map(|(name, _)| name));
+    if let Some(name) = twice(&names.map(String::as_str).collect::<Vec<_>>()) {
         report.add(&member(path, name), "given twice", "header names know no case: keep one of them");
+    }
+}
+
+#[inline(never)]
+fn check_header(path: &str, name: &str, value: Option<&str>, report: &mut Report) {
+    if let Some((problem, hint)) = header_name_fault(name, "use `authority` and `path`; leave any other out") {
+        report.add(path, &problem, hint);
+    } else if let Some(problem) = reserved::fault(name, Target::Exports) {
+        let hint = if name.eq_ignore_ascii_case("host") { "use `authority`" } else { "leave it out" };
+        report.add(path, problem, hint);
+    }
+    if value.is_some_and(|value| !is_header_value(value)) {
+        report.add(path, "has a control character in its value", "a header's value is one line of text");
     }
 }
 
