@@ -3,12 +3,8 @@
 // The lints of the package guard what runs in a proxy; a test may panic.
 #![allow(clippy::arithmetic_side_effects, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
-/// As `sidespan check` reads it.
-#[allow(dead_code, reason = "lines of nodes are for messages")]
-#[path = "../cli/src/yaml.rs"]
-mod yaml;
-
 use serde_json::Value;
+use sidespan_cli::yaml;
 use std::fs;
 use std::path::{Path, PathBuf};
 

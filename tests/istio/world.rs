@@ -12,14 +12,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
 
+/// The Telemetry that switches Envoy's own tracing off, for a mesh where sidespan is the only tracer.
+pub const NATIVE_TRACING_OFF: &str = "deploy/components/native-tracing-off/telemetry.yaml";
+
 /// Longer than anything here should take, on a busy machine.
 pub const SOON: Duration = Duration::from_secs(30);
 
 /// The name of the native tracer in the mesh configuration.
 pub const NATIVE: &str = "native";
-
-/// The Telemetry that switches Envoy's own tracing off.
-pub const NATIVE_TRACING_OFF: &str = "deploy/components/native-tracing-off/telemetry.yaml";
 
 pub struct World {
     /// `None` only while another mesh is started.
@@ -140,7 +140,6 @@ impl World {
         Ok(plugin)
     }
 
-    /// The Telemetry for a mesh where sidespan is the only tracer.
     pub async fn shipped_telemetry(&self) -> Result<Value> {
         let mut objects = self.manifest(NATIVE_TRACING_OFF).await?;
         objects.pop().context(NATIVE_TRACING_OFF)

@@ -4,18 +4,18 @@
 //! comes from `COLLECTOR_BIN`, the cache, or Go; so do the programs of Kubernetes and Istio.
 
 mod collector;
+mod crds;
 mod files;
 mod go;
 mod istio;
-mod prometheus_operator;
 mod version;
 mod wheel;
 mod workspace;
 
 pub use self::collector::collector_binary;
+pub use self::crds::prometheus_operator_crds;
 pub use self::go::GoProgress;
 pub use self::istio::{ISTIO_PACKAGES, IstioPrograms, image_program, istio_programs};
-pub use self::prometheus_operator::prometheus_operator_crds;
 pub(crate) use self::version::parse_version;
 pub use self::version::{DEFAULT_ENVOY, KNOWN_ENVOYS};
 pub use self::wheel::{Progress, WHEEL_BYTES};

@@ -54,7 +54,8 @@ pub(crate) async fn start_control_plane(
     ensure!(text.contains("url: oci://"), "{} has no `url: oci://…` to put the image in", manifest.display());
     let (pinned, _) = oci::pin(&text, Some(&format!("{}/{tag}", control.registry.host())), digest);
     control.kubectl().apply(&pinned).await?;
-    println!("    applied the manifest, changed in image and digest alone");
+    let what = if manifest.is_dir() { "the plugins and Telemetries of the kustomization" } else { "the manifest" };
+    println!("    applied {what}, changed in image and digest alone");
     Ok(control)
 }
 
@@ -155,4 +156,17 @@ pub(crate) fn principals(spans: &[ReceivedSpan]) -> BTreeSet<(&str, &str, &str)>
         spans.iter().filter_map(entry)
     };
     of("istio.source_principal").chain(of("istio.destination_principal")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_what_kustomize_makes_only_resources_of_istio_are_applied() {
+        let document = |kind| format!("apiVersion: v1\ndata:\n  kind: WasmPlugin\nkind: {kind}");
+        let built = ["ConfigMap", "WasmPlugin", "Deployment", "Telemetry"].map(document).join("\n---\n");
+        let kept = resources_of_istio(&(built + "\n"));
+        assert_eq!(kept, format!("{}\n---\n{}\n", document("WasmPlugin"), document("Telemetry")));
+    }
 }
