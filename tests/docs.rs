@@ -37,7 +37,11 @@ fn files(folder: &str, ends: &[&str]) -> Vec<PathBuf> {
 /// Every page of the project.
 fn pages() -> Vec<PathBuf> {
     let top = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"].map(|name| root().join(name));
-    top.into_iter().chain(files("docs", &["md"])).chain(files("examples", &["md"])).collect()
+    top.into_iter()
+        .chain(files("docs", &["md"]))
+        .chain(files("examples", &["md"]))
+        .chain(files("deploy", &["md"]))
+        .collect()
 }
 
 fn metrics() -> BTreeSet<&'static str> {
@@ -90,7 +94,7 @@ fn every_metric_that_is_written_about_exists() {
             || known.contains(name)
             || known.iter().any(|known| word.ends_with('_') && known.starts_with(word))
     };
-    for path in pages().into_iter().chain(files("examples", &["json", "yaml"])) {
+    for path in pages().into_iter().chain(files("examples", &["json", "yaml"])).chain(files("deploy", &["yaml"])) {
         let text = fs::read_to_string(&path).expect("readable");
         let wrong: Vec<_> =
             metric_words(&text).into_iter().filter(|word| !exists(word) && *word != "sidespan_cli").collect();

@@ -13,7 +13,8 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
 }
 
-/// `wasmplugin.yaml` and every YAML file under `examples/` that has a WasmPlugin in it.
+/// `wasmplugin.yaml` and every YAML file under `examples/` that has a WasmPlugin in it. (What kustomize makes of `deploy/` is checked in
+/// `tests/istio/manifests.rs`.)
 fn shipped() -> Vec<PathBuf> {
     let (mut files, mut folders) = (vec![root().join("wasmplugin.yaml")], vec![root().join("examples")]);
     while let Some(folder) = folders.pop() {
@@ -38,7 +39,7 @@ fn plugins(file: &Path) -> Vec<Value> {
 #[test]
 fn every_shipped_file_passes_the_check_without_a_warning() {
     let files = shipped();
-    assert!(files.len() >= 5, "{files:?}");
+    assert!(!files.is_empty(), "{files:?}");
     // One by one: the examples are not meant to be applied together.
     for file in files {
         let outcome = check_files(&[&file], ROOT_NAMESPACE);
@@ -103,7 +104,7 @@ fn the_production_plugin_is_set_up_so_that_it_cannot_hurt() {
     assert!(spec["vmConfig"]["env"].as_array().expect("a list").iter().all(|variable| variable["valueFrom"] == "HOST"));
     let text = fs::read_to_string(root().join("wasmplugin.yaml")).expect("readable");
     let documents = yaml::read(&text).expect("YAML");
-    assert_eq!(documents[1].value["spec"]["tracing"], json!([{"disableSpanReporting": true}]));
+    assert_eq!(documents.len(), 1, "it brings no other resource: nothing of a team's is changed, or deleted with it");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Rules as the examples write them, in real sidecars: rates by namespace and workload, dropped probes; and `parent: ignore`,
+//! Rules as the components in deploy/ write them, in real sidecars: rates by namespace and workload, dropped probes; and `parent: ignore`,
 //! slow requests, B3 debug. Which traces are kept is computed from their ids, not estimated.
 
 use crate::paths::{all_exported, stat, threshold};
@@ -27,12 +27,30 @@ struct Workloads {
     receiver: Receiver,
 }
 
-/// The `pluginConfig` of an example.
-fn example(file: &str) -> Result<Value> {
-    let path = format!("{}/examples/istio/{file}", env!("CARGO_MANIFEST_DIR"));
+/// The first document of a file in `deploy/`.
+fn document(file: &str) -> Result<Value> {
+    let path = format!("{}/deploy/{file}", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(&path).context(path)?;
     let documents = yaml::read(&text).map_err(|broken| anyhow!("{file}: {broken:?}"))?;
-    Ok(documents.first().context("no document")?.value["spec"]["pluginConfig"].clone())
+    Ok(documents.first().context("no document")?.value.clone())
+}
+
+/// The `pluginConfig` of the base, with the rules of both components at the end of its own, as their patches put them.
+fn by_namespace_and_service() -> Result<Value> {
+    let base = document("base/wasmplugin.yaml")?["spec"]["pluginConfig"].take();
+    let sampling = &base["sampling"];
+    let mut rules = sampling["rules"].as_array().context("rules")?.clone();
+    for component in ["rates-by-namespace", "rates-by-service"] {
+        let patch = document(&format!("components/{component}/rules.yaml"))?;
+        for operation in patch.as_array().context("operations")? {
+            assert_eq!(operation["path"], "/spec/pluginConfig/sampling/rules/-");
+            rules.push(operation["value"].clone());
+        }
+    }
+    // Without `slow`: on a busy machine it would keep more.
+    let (rate, errors) = (&sampling["randomSamplingPercentage"], &sampling["errors"]);
+    let sampling = json!({"randomSamplingPercentage": rate, "rules": rules, "errors": errors});
+    Ok(json!({"exporter": base["exporter"], "sampling": sampling}))
 }
 
 /// A trace id with this R.
@@ -117,8 +135,8 @@ fn kept(span: Option<&ReceivedSpan>) -> Option<(&str, &str)> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_example_samples_each_workload_at_its_rate_and_drops_probes() -> Result<()> {
-    let config = example("sampling.yaml")?;
+async fn the_components_sample_each_workload_at_its_rate_and_the_base_drops_probes() -> Result<()> {
+    let config = by_namespace_and_service()?;
     let rates = [
         ("payments", "payment", "0"),
         ("fluentd", "logging", "fd70a"),
@@ -203,7 +221,7 @@ async fn the_example_samples_each_workload_at_its_rate_and_drops_probes() -> Res
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_workload_may_ignore_its_parent_and_slow_or_debugged_requests_are_kept() -> Result<()> {
-    let mut config = example("sampling.yaml")?;
+    let mut config = by_namespace_and_service()?;
     let vip =
         json!({"name": "vip", "match": {"workload": ["vip"]}, "randomSamplingPercentage": 50, "parent": "ignore"});
     merge(&mut config, json!({"sampling": {"slow": {"threshold": "60ms"}, "rules": [vip]}}));

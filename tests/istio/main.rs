@@ -19,6 +19,7 @@
 mod changes;
 mod identity;
 mod images;
+mod install;
 mod manifests;
 mod native;
 mod rates;
@@ -62,12 +63,14 @@ macro_rules! trials {
 fn trials(shared: &Shared) -> Vec<Trial> {
     trials![shared:
         manifests::every_manifest_is_accepted_by_the_api_server_and_by_istioctl,
+        manifests::every_kustomization_is_accepted_by_the_api_server_by_istioctl_and_by_the_check,
+        manifests::components_add_to_each_other,
         manifests::a_mistake_in_a_manifest_is_refused,
         images::the_module_comes_from_the_registry_by_the_digest_of_its_manifest,
         identity::the_resource_is_that_of_the_node_as_pilot_agent_sends_it,
         identity::peers_have_the_principals_of_their_certificates_and_plain_text_is_refused,
         whole_path::every_failing_request_is_kept_from_the_gateway_to_the_failure_at_one_percent,
-        rates::namespaces_and_services_have_the_rates_of_the_example,
+        rates::namespaces_and_services_have_the_rates_of_the_production_overlay,
         changes::a_change_under_traffic_loses_no_request_and_no_span,
         changes::a_bad_change_is_refused_and_the_old_configuration_stays_in_force,
         changes::deletion_under_traffic_touches_no_request,
@@ -75,6 +78,9 @@ fn trials(shared: &Shared) -> Vec<Trial> {
         images::with_fail_close_and_a_wrong_digest_every_request_is_refused,
         images::without_an_image_requests_pass_untraced,
         images::with_the_registry_down_requests_pass_untraced_and_a_module_in_store_works_on,
+        install::the_commands_touch_nothing_that_a_team_has,
+        install::the_patch_for_an_existing_telemetry_keeps_its_fields_and_its_reverse_restores_it,
+        install::a_plugin_in_one_namespace_changes_the_tracing_of_that_namespace_alone,
         native::envoys_own_tracer_is_off_with_the_shipped_telemetry_and_overwrites_headers_without_it,
         traffic_extension::it_does_what_the_wasm_plugin_does,
         versions::the_same_module_works_in_every_supported_envoy_under_the_same_istiod,

@@ -12,6 +12,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
 
+/// The Telemetry that switches Envoy's own tracing off, for a mesh where sidespan is the only tracer.
+pub const NATIVE_TRACING_OFF: &str = "deploy/components/native-tracing-off/telemetry.yaml";
+
 /// Longer than anything here should take, on a busy machine.
 pub const SOON: Duration = Duration::from_secs(30);
 
@@ -47,6 +50,9 @@ impl World {
         });
         let config = MeshConfig { access_log_format: "%RESPONSE_CODE%".to_owned(), extension_providers: vec![tracer] };
         let control = ControlPlane::start(&programs, &config, |_| {}).await?;
+        for file in provide::prometheus_operator_crds()? {
+            control.kubectl().run(&["apply", "--server-side", "-f", &file.to_string_lossy()], "").await?;
+        }
         let folder = tempfile::tempdir()?;
         let layout = folder.path().join("image");
         let digest = oci::write_layout(&provide::module()?, &layout, "test")?;
@@ -104,9 +110,13 @@ impl World {
         self.control.kubectl()
     }
 
-    /// A manifest of this repository with image and digest put in, as the list of its objects.
+    /// A manifest or a kustomization of this repository with image and digest put in, as the list of its objects.
     pub async fn manifest(&self, path: &str) -> Result<Vec<Value>> {
-        let text = std::fs::read_to_string(provide::workspace_root().join(path)).with_context(|| path.to_owned())?;
+        let file = provide::workspace_root().join(path);
+        let text = match file.is_dir() {
+            true => self.kubectl().kustomize(&file).await?,
+            false => std::fs::read_to_string(&file).with_context(|| path.to_owned())?,
+        };
         let (pinned, _) = oci::pin(&text, Some(&self.image), &self.digest);
         let json = self.kubectl().run(&["create", "--dry-run=client", "-o", "json", "-f", "-"], &pinned).await?;
         // One object after the other, or a list.
@@ -131,12 +141,12 @@ impl World {
     }
 
     pub async fn shipped_telemetry(&self) -> Result<Value> {
-        let objects = self.manifest("wasmplugin.yaml").await?;
-        objects.into_iter().find(|object| object["kind"] == "Telemetry").context("wasmplugin.yaml has a Telemetry")
+        let mut objects = self.manifest(NATIVE_TRACING_OFF).await?;
+        objects.pop().context(NATIVE_TRACING_OFF)
     }
 
     /// Applies these and deletes what the test before had in force beyond them.
-    async fn put_in_force(&mut self, objects: Vec<Value>) -> Result<()> {
+    pub async fn put_in_force(&mut self, objects: Vec<Value>) -> Result<()> {
         let same = |one: &Value, other: &Value| {
             ["/kind", "/metadata/name", "/metadata/namespace"]
                 .iter()
@@ -158,18 +168,24 @@ impl World {
     }
 
     /// The same with another Telemetry.
-    pub async fn install_with(&mut self, telemetry: Value, mut extensions: Vec<Value>) -> Result<()> {
+    pub async fn install_with(&mut self, telemetry: Value, extensions: Vec<Value>) -> Result<()> {
+        self.install_for(extensions.into_iter().chain([telemetry]).collect(), |_| true).await
+    }
+
+    /// Puts resources in force, and waits until the proxies of these workloads have the extensions among them.
+    pub async fn install_for(&mut self, mut objects: Vec<Value>, workloads: impl Fn(&str) -> bool) -> Result<()> {
         self.step += 1;
         let marker = format!("step-{}-", self.step);
-        for extension in &mut extensions {
-            let config = match extension["kind"].as_str() {
-                Some("TrafficExtension") => &mut extension["spec"]["wasm"]["pluginConfig"],
-                _ => &mut extension["spec"]["pluginConfig"],
+        for object in &mut objects {
+            let config = match object["kind"].as_str() {
+                Some("TrafficExtension") => &mut object["spec"]["wasm"]["pluginConfig"],
+                Some("WasmPlugin") => &mut object["spec"]["pluginConfig"],
+                _ => continue,
             };
             merge(config, json!({"resource": {"test.step": marker}}));
         }
-        self.put_in_force(extensions.into_iter().chain([telemetry]).collect()).await?;
-        for (name, agent) in self.mesh().agents() {
+        self.put_in_force(objects).await?;
+        for (name, agent) in self.mesh().agents().filter(|(name, _)| workloads(name)) {
             agent.wait_for_extension(&marker).await.with_context(|| name.to_owned())?;
         }
         self.settle().await

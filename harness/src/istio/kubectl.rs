@@ -63,6 +63,14 @@ impl Kubectl {
         call(&self.istioctl, &self.kubeconfig, arguments, input).await
     }
 
+    /// What `kubectl kustomize` makes of a folder with a kustomization.
+    ///
+    /// # Errors
+    /// If it is none; the error holds what it said.
+    pub async fn kustomize(&self, folder: &Path) -> Result<String> {
+        self.run(&["kustomize", &folder.to_string_lossy()], "").await
+    }
+
     /// `kubectl apply` of YAML or JSON with any number of documents.
     ///
     /// # Errors

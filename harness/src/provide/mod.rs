@@ -4,6 +4,7 @@
 //! comes from `COLLECTOR_BIN`, the cache, or Go; so do the programs of Kubernetes and Istio.
 
 mod collector;
+mod crds;
 mod examples;
 mod files;
 mod go;
@@ -14,6 +15,7 @@ mod workspace;
 
 pub use self::collector::collector_binary;
 pub use self::examples::{ExamplePrograms, example_programs};
+pub use self::crds::prometheus_operator_crds;
 pub use self::go::GoProgress;
 pub use self::istio::{ISTIO_PACKAGES, IstioPrograms, image_program, istio_programs};
 pub(crate) use self::version::parse_version;

@@ -8,11 +8,10 @@ use crate::demo::{self, Volume};
 use crate::go::Display;
 use crate::steps::Steps;
 use crate::{envoy, image};
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use sidespan_harness::provide::{self, IstioPrograms};
 use stage::Stage;
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What it can be told.
@@ -23,12 +22,13 @@ Examples:
   cargo xtask istio                              wasmplugin.yaml under a real Istio, traffic, traces and the sampling account
   cargo xtask istio --envoy 1.36.4               the same with another Envoy
   cargo xtask istio --keep                       left running, with a KUBECONFIG to play with
-  cargo xtask istio --manifest examples/istio/sampling.yaml")]
+  cargo xtask istio --manifest deploy/overlays/production
+                                                 the plugins and Telemetries that `kubectl kustomize` makes of a folder")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     volume: Volume,
-    /// The manifest to apply, instead of wasmplugin.yaml; image and digest are put in
-    #[arg(long, value_name = "FILE")]
+    /// The manifest or the folder with a kustomization to apply, instead of wasmplugin.yaml; image and digest are put in
+    #[arg(long, value_name = "PATH")]
     manifest: Option<PathBuf>,
     /// Envoy to run, such as 1.36.4 (see `cargo xtask envoy --help`)
     #[arg(long = "envoy", value_name = "V")]
@@ -44,7 +44,8 @@ pub(crate) struct Arguments {
 /// If anything cannot be had or started, or if what the configuration promises did not come true.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     arguments.volume.check()?;
-    let manifest = arguments.manifest()?;
+    let manifest = arguments.manifest();
+    ensure!(manifest.exists(), "there is no {}", manifest.display());
     let mut steps = Steps::new(6);
     let module = steps.step("build the filter", demo::module)?;
     let envoy = steps.step("provide an Envoy", || envoy::provide(arguments.envoy_version.as_deref()))?;
@@ -74,12 +75,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 // === impl Arguments ===
 
 impl Arguments {
-    /// The text of the manifest, as it is in the file.
-    fn manifest(&self) -> Result<String> {
-        let path = self.manifest.clone().unwrap_or_else(|| provide::workspace_root().join("wasmplugin.yaml"));
-        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        ensure!(text.contains("url: oci://"), "{} has no `url: oci://…` to put the image in", path.display());
-        Ok(text)
+    /// The manifest, or the folder with a kustomization.
+    fn manifest(&self) -> PathBuf {
+        self.manifest.clone().unwrap_or_else(|| provide::workspace_root().join("wasmplugin.yaml"))
     }
 }
 

@@ -4,13 +4,14 @@ use crate::demo::access_log::{self, LogEntry};
 use crate::demo::demo_mesh::services;
 use crate::demo::hop::Hop;
 use crate::demo::source::Source;
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use sidespan_harness::istio::{ControlPlane, IstioMesh, MeshConfig, ROOT_NAMESPACE};
 use sidespan_harness::mesh::{Exchange, Forwarding};
 use sidespan_harness::provide::IstioPrograms;
 use sidespan_harness::{ReceivedSpan, Receiver, oci};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
@@ -37,19 +38,32 @@ pub(crate) async fn start_control_plane(
     programs: &IstioPrograms,
     layout: &Path,
     digest: &str,
-    manifest: &str,
+    manifest: &Path,
 ) -> Result<ControlPlane> {
     let mesh =
         MeshConfig { access_log_format: format!("{LISTENER}\t{}", access_log::format()), ..MeshConfig::default() };
     let control = ControlPlane::start(programs, &mesh, |what| println!("    {what}")).await?;
     let tag = concat!("sidespan:", env!("CARGO_PKG_VERSION"));
     let pushed = control.registry.push(layout, tag)?;
-    anyhow::ensure!(pushed == digest, "the registry has sha256:{pushed}, written was sha256:{digest}");
+    ensure!(pushed == digest, "the registry has sha256:{pushed}, written was sha256:{digest}");
     println!("    pushed {}/{tag}, sha256:{digest}", control.registry.host());
-    let (pinned, _) = oci::pin(manifest, Some(&format!("{}/{tag}", control.registry.host())), digest);
+    let text = match manifest.is_dir() {
+        true => resources_of_istio(&control.kubectl().kustomize(manifest).await?),
+        false => fs::read_to_string(manifest).with_context(|| format!("cannot read {}", manifest.display()))?,
+    };
+    ensure!(text.contains("url: oci://"), "{} has no `url: oci://…` to put the image in", manifest.display());
+    let (pinned, _) = oci::pin(&text, Some(&format!("{}/{tag}", control.registry.host())), digest);
     control.kubectl().apply(&pinned).await?;
-    println!("    applied the manifest, changed in image and digest alone");
+    let what = if manifest.is_dir() { "the plugins and Telemetries of the kustomization" } else { "the manifest" };
+    println!("    applied {what}, changed in image and digest alone");
     Ok(control)
+}
+
+/// Of what kustomize made, the plugins and the Telemetries: there is nobody here to run a Deployment, and the collector is the receiver.
+fn resources_of_istio(built: &str) -> String {
+    let kinds = ["kind: WasmPlugin", "kind: TrafficExtension", "kind: Telemetry"];
+    let of_istio = |document: &&str| document.lines().any(|line| kinds.contains(&line));
+    built.split("\n---\n").filter(of_istio).collect::<Vec<_>>().join("\n---\n")
 }
 
 // === impl Stage ===
@@ -142,4 +156,17 @@ pub(crate) fn principals(spans: &[ReceivedSpan]) -> BTreeSet<(&str, &str, &str)>
         spans.iter().filter_map(entry)
     };
     of("istio.source_principal").chain(of("istio.destination_principal")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_what_kustomize_makes_only_resources_of_istio_are_applied() {
+        let document = |kind| format!("apiVersion: v1\ndata:\n  kind: WasmPlugin\nkind: {kind}");
+        let built = ["ConfigMap", "WasmPlugin", "Deployment", "Telemetry"].map(document).join("\n---\n");
+        let kept = resources_of_istio(&(built + "\n"));
+        assert_eq!(kept, format!("{}\n---\n{}\n", document("WasmPlugin"), document("Telemetry")));
+    }
 }
