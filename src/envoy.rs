@@ -49,12 +49,12 @@ impl TracerHost for Envoy {
         log_refusal(abi::record_metric(id, value));
     }
 
-    fn was_configured(&self) -> bool {
-        abi::shared_data(&configured_key()).is_ok()
+    fn remembered(&self) -> Option<Vec<u8>> {
+        abi::shared_data(&configured_key()).ok().map(|(value, _)| value)
     }
 
-    fn set_configured(&self) {
-        let _ = abi::set_shared_data(&configured_key(), &[1], 0);
+    fn remember(&self, value: &[u8]) {
+        let _ = abi::set_shared_data(&configured_key(), value, 0);
     }
 
     fn drained(&self) {

@@ -23,6 +23,7 @@ pub mod grpc;
 pub mod istio;
 pub mod mesh;
 pub mod oci;
+pub mod prometheus;
 pub mod provide;
 pub mod receiver;
 pub mod server;
@@ -37,6 +38,7 @@ mod support;
 
 pub use self::collector::Collector;
 pub use self::envoy::{Envoy, envoy_binary, envoy_version};
+pub use self::prometheus::Prometheus;
 pub use self::receiver::Receiver;
 pub use self::span::ReceivedSpan;
 pub use self::support::{eventually, merge, run};

@@ -34,7 +34,7 @@ fn cases() -> Vec<(String, Value)> {
 /// gRPC for Go knows gzip and no other compression.
 const REFUSED: (&str, &str) = ("grpc", "deflate");
 
-async fn binary() -> Result<PathBuf> {
+pub async fn binary() -> Result<PathBuf> {
     let build = || {
         collector_binary(|progress| match progress {
             GoProgress::Waiting => eprintln!("waiting for another process that builds the collector"),

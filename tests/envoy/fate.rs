@@ -6,10 +6,12 @@ use serde_json::{Value, json};
 use sidespan_harness::bootstrap::{Bootstrap, Cluster, Listener, Node, Wasm};
 use sidespan_harness::client::Client;
 use sidespan_harness::{Envoy, Receiver, Result, Upstream, envoy_binary, eventually, provide};
+use std::time::Duration;
 
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 const B3: &str = "4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-1";
 const CONFIG_ERRORS: &str = "wasmcustom.sidespan_config_errors_total";
+const REFUSED: &str = "wasmcustom.sidespan_configuration_refused";
 
 fn raw(text: &str) -> Result<Wasm> {
     Ok(Wasm::new(&provide::module()?).root_id("sidespan").raw_configuration(text))
@@ -17,6 +19,16 @@ fn raw(text: &str) -> Result<Wasm> {
 
 fn complaints(envoy: &Envoy) -> Vec<String> {
     envoy.log().lines().filter(|line| line.contains("pluginConfig is not usable")).map(str::to_owned).collect()
+}
+
+/// Waits until the gauge of refused configurations has come to zero, or to more.
+async fn wait_until_refused(envoy: &Envoy, refused: bool) -> Result<()> {
+    eventually(&format!("{REFUSED}, refused: {refused}"), SOON, async || {
+        let value = envoy.stats().await?.get(REFUSED).copied();
+        ensure!(value.is_some_and(|value| (value > 0) == refused), "it is {value:?}");
+        Ok(())
+    })
+    .await
 }
 
 /// One Envoy whose only listener has this filter.
@@ -92,6 +104,7 @@ async fn a_bad_update_leaves_the_old_configuration_in_force() -> Result<()> {
         assert!(!envoy.update_wasm(&with(bad)?).await?, "refused");
         assert_eq!(tag().await?, "one", "the old one is in force");
     }
+    wait_until_refused(&envoy, true).await?;
     let lines = complaints(&envoy);
     assert!(
         lines.len() >= 2 && lines.iter().all(|line| line.contains("the configuration in force stays")),
@@ -109,6 +122,21 @@ async fn a_bad_update_leaves_the_old_configuration_in_force() -> Result<()> {
         Ok(())
     })
     .await?;
+    wait_until_refused(&envoy, false).await?;
+    // A tracer says at its first tick that it is in force.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    // Envoy does not hand over what is in force already, so the gauge stays until something is different. Nor does it hand over once
+    // more what was refused before: it remembers that, so this is another one.
+    assert!(!envoy.update_wasm(&with(json!({"another": {}}))?).await?, "refused");
+    wait_until_refused(&envoy, true).await?;
+    assert!(
+        envoy.update_wasm(&with(json!({"customTags": {"n": {"literal": {"value": "two"}}}}))?).await?,
+        "taken back"
+    );
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    wait_until_refused(&envoy, true).await?;
+    assert!(envoy.update_wasm(&with(json!({"customTags": {"n": {"literal": {"value": "three"}}}}))?).await?, "taken");
+    wait_until_refused(&envoy, false).await?;
     assert!(!envoy.log().contains("panicked"));
     Ok(())
 }
@@ -120,6 +148,7 @@ async fn after_a_bad_first_configuration_a_good_one_takes_over() -> Result<()> {
     let client = Client::http1(envoy.port("inbound")?);
     assert_eq!(client.get("backend", "/", &[("traceparent", PARENT)]).await?.status, 200);
     assert_eq!(app.take()[0].header("traceparent"), Some(PARENT));
+    wait_until_refused(&envoy, true).await?;
     // Another bad one is still a first one.
     assert!(envoy.update_wasm(&raw("nonsense")?.discovered()).await?, "traffic must not be stopped by it");
     assert_eq!(client.get("backend", "/", &[("traceparent", PARENT)]).await?.status, 200);
@@ -130,6 +159,7 @@ async fn after_a_bad_first_configuration_a_good_one_takes_over() -> Result<()> {
         Ok(())
     })
     .await?;
+    wait_until_refused(&envoy, false).await?;
     envoy.assert_no_trap();
     Ok(())
 }

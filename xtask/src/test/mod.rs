@@ -7,7 +7,7 @@ mod run;
 use crate::build::{build, cargo};
 use crate::go::Display;
 use crate::steps::Steps;
-use crate::{collector, envoy, istio};
+use crate::{collector, envoy, istio, prometheus};
 use anyhow::{Result, bail};
 use programs::Program;
 use run::Tally;
@@ -22,6 +22,7 @@ use std::process::Command;
   cargo xtask test                                  everything
   cargo xtask test --no-envoy --filter tracestate   the tests whose name contains `tracestate`, without a real Envoy
   cargo xtask test --istio --filter images::         those about images and registries under a real Istio
+  cargo xtask test --prometheus --filter alert      those about the alert rules, with a real Prometheus
   cargo xtask test -- --nocapture                   show what the tests print")]
 pub(crate) struct Arguments {
     /// Run only the tests whose name contains this
@@ -36,6 +37,9 @@ pub(crate) struct Arguments {
     /// Also run the tests under a real Istio control plane, which need Go
     #[arg(long, conflicts_with = "no_envoy")]
     istio: bool,
+    /// Also run the tests of dashboard and alert rules with a real Prometheus, which need Go
+    #[arg(long, conflicts_with = "no_envoy")]
+    prometheus: bool,
     /// Envoy to test with, such as 1.36.4 (see `cargo xtask envoy --help`)
     #[arg(long = "envoy", value_name = "V", conflicts_with = "no_envoy")]
     envoy_version: Option<String>,
@@ -49,7 +53,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let with_collector = !arguments.no_envoy && !arguments.no_collector;
     let mut steps = Steps::new(match arguments.no_envoy {
         true => 3,
-        false => 6 + 2 * usize::from(with_collector) + 2 * usize::from(arguments.istio),
+        false => {
+            let options = usize::from(arguments.istio) + usize::from(arguments.prometheus);
+            6 + 2 * usize::from(with_collector) + 2 * options
+        }
     });
     let mut session = Session::new(arguments);
     if !arguments.no_envoy {
@@ -63,13 +70,20 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if arguments.istio {
         steps.step("provide Kubernetes' API server, Istio and a registry", istio::provide)?;
     }
+    if arguments.prometheus {
+        steps.step("provide Prometheus", prometheus::provide)?;
+    }
     let programs = steps.step("compile the tests", programs::compile)?;
     let (istio, programs): (Vec<_>, Vec<_>) = programs.into_iter().partition(Program::needs_istio);
+    let (prometheus, programs): (Vec<_>, Vec<_>) = programs.into_iter().partition(Program::needs_prometheus);
     let (envoy, native): (Vec<_>, Vec<_>) = programs.into_iter().partition(Program::needs_envoy);
     steps.step("unit, property, in-process host and simulation tests", || session.run_all(&native))?;
     steps.step("examples in the documentation", || session.run_documentation())?;
     if !arguments.no_envoy {
         steps.step("real Envoy", || session.run_all(&envoy))?;
+    }
+    if arguments.prometheus {
+        steps.step("real Prometheus", || session.run_all(&prometheus))?;
     }
     if arguments.istio {
         steps.step("real Istio", || session.run_all(&istio))?;

@@ -74,6 +74,11 @@ impl Program {
         self.integration && self.name.starts_with("istio")
     }
 
+    /// Whether it needs a real Prometheus (and a real Envoy); its name says so: `tests/prometheus/main.rs`.
+    pub(super) fn needs_prometheus(&self) -> bool {
+        self.integration && self.name.starts_with("prometheus")
+    }
+
     /// Whether it is a benchmark. Criterion's main function accepts a filter, but no other options of test programs.
     pub(super) fn is_benchmark(&self) -> bool {
         self.benchmark
@@ -106,6 +111,7 @@ mod tests {
         let table = [
             (message("compiler-artifact", true, "test", "/w/tests/envoy_faults.rs", "/t/a"), Some(true), "integration"),
             (message("compiler-artifact", true, "test", "/w/tests/istio_more.rs", "/t/a"), Some(false), "under Istio"),
+            (message("compiler-artifact", true, "test", "/w/tests/prometheus.rs", "/t/a"), Some(false), "Prometheus"),
             (message("compiler-artifact", true, "test", "/w/tests/host.rs", "/t/a"), Some(false), "another name"),
             (message("compiler-artifact", true, "lib", "/w/src/envoy.rs", "/t/a"), Some(false), "unit tests"),
             (
@@ -124,6 +130,7 @@ mod tests {
             if let Some(program) = program {
                 assert!(!program.label.starts_with('/') && program.folder == Path::new("/w/cli"), "{program:?}");
                 assert_eq!(program.needs_istio(), why == "under Istio", "{program:?}");
+                assert_eq!(program.needs_prometheus(), why == "Prometheus", "{program:?}");
                 assert_eq!(program.is_benchmark(), why == "a benchmark", "{program:?}");
             }
         }
