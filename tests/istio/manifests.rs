@@ -3,7 +3,7 @@
 
 use crate::world::{NATIVE_TRACING_OFF, World};
 use serde_json::Value;
-use sidespan_cli::check::Outcome;
+use sidespan_cli::check::check_text;
 use sidespan_harness::Result;
 use sidespan_harness::provide::workspace_root;
 use std::collections::BTreeSet;
@@ -46,9 +46,8 @@ pub async fn every_kustomization_is_accepted_by_the_api_server_by_istioctl_and_b
         let built = folder.path().join("built.yaml");
         std::fs::write(&built, &text)?;
         assert_istioctl_accepts(world, &built.to_string_lossy()).await?;
-        let mut outcome = Outcome::default();
-        outcome.check_text(&path, &text);
-        assert_eq!(outcome.findings, []);
+        let outcome = check_text(&path, &text);
+        assert!(outcome.is_good(true), "{path}: {:#?}", outcome.findings);
         assert!(outcome.checked > 0, "{path}");
     }
     Ok(())

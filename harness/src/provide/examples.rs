@@ -26,6 +26,7 @@ pub fn example_programs(progress: impl Fn(GoProgress)) -> Result<ExamplePrograms
         sources: &workspace_root().join("xtask/examples"),
         files: &["compose/main.go"],
         packages: &["./compose", "github.com/tetratelabs/func-e/cmd/func-e"],
+        tags: "",
         programs: &["compose", "func-e"],
         cache: &cache_folder("examples")?,
         go: "go",
