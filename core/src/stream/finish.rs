@@ -69,7 +69,7 @@ impl Stream {
             self.leave_mark(&strata, host, stats);
         }
         let (policy, sampling) = self.policy()?;
-        let decision = sampling::revise(policy, &sampling.head, &strata, sampling.cap.path());
+        let decision = sampling::revise(policy, &sampling.head, &strata, &sampling.cap.path(&strata));
         if (decision.keep || decision.capped) && self.is_exported_by_native(attributes) {
             stats.count(Counter::NativeSampled);
             return None;
