@@ -33,8 +33,13 @@ const LATE: u64 = 16;
 
 /// Whether the own threshold is so much above what the path applies that it has to apply at the end.
 pub(super) fn is_much_tighter(own: Threshold, path: Threshold) -> bool {
+    is_tighter(own, path, LATE)
+}
+
+/// Whether the own threshold keeps one in `times` of what the other one keeps, or less.
+pub(super) fn is_tighter(own: Threshold, path: Threshold, times: u64) -> bool {
     let probability = |threshold: Threshold| CERTAIN.saturating_sub(threshold.value());
-    probability(own).saturating_mul(LATE) <= probability(path)
+    probability(own).saturating_mul(times) <= probability(path)
 }
 
 /// The budget of one cap, for one policy and worker.

@@ -74,14 +74,24 @@ impl PathCap {
         }
     }
 
+    /// The same with no cap on this class.
+    pub fn without(mut self, class: Class) -> Self {
+        *self.place(class) = Threshold::ALWAYS;
+        self
+    }
+
     /// Raises the threshold of a class to `threshold`, if that is larger. Thresholds above 1 − 2^-24 count as that.
     pub fn raise(&mut self, class: Class, threshold: Threshold) {
-        let place = match class {
+        let place = self.place(class);
+        *place = (*place).max(threshold.min(Threshold::new(MOST).unwrap_or(threshold)));
+    }
+
+    fn place(&mut self, class: Class) -> &mut Threshold {
+        match class {
             Class::Errors => &mut self.errors,
             Class::Slow => &mut self.slow,
             Class::Cancelled => &mut self.cancelled,
-        };
-        *place = (*place).max(threshold.min(Threshold::new(MOST).unwrap_or(threshold)));
+        }
     }
 
     /// What the callers told; [`PathCap::NONE`] if there is no member. `None` if it is malformed, which counts as absent.

@@ -12,21 +12,43 @@ use crate::sampling::strata::Strata;
 pub struct RequestCap {
     callers: PathCap,
     path: PathCap,
+    /// Callees are not told, and apply their own caps.
+    upwards_only: bool,
     /// By class.
     counted: [bool; 3],
 }
+
+/// Where callees are not told, what they kept is kept up to this many times the own cap.
+const LENIENCE: u64 = 4;
 
 // === impl RequestCap ===
 
 impl RequestCap {
     /// `callers` is what came with the request, `path` the same, raised by the own budgets.
     pub fn new(callers: PathCap, path: PathCap) -> Self {
-        Self { callers, path, counted: [false; 3] }
+        Self { callers, path, upwards_only: false, counted: [false; 3] }
     }
 
-    /// The thresholds that apply.
-    pub fn path(&self) -> &PathCap {
-        &self.path
+    /// The same where callees are told nothing.
+    pub fn upwards_only(callers: PathCap, path: PathCap) -> Self {
+        Self { upwards_only: true, ..Self::new(callers, path) }
+    }
+
+    /// The thresholds that apply to a request of these strata.
+    ///
+    /// Where callees are told nothing, the hop that sees most errors has the largest threshold, and would lose its span of paths
+    /// that all others keep. So what a callee has told applies instead of the own one, unless that is [`LENIENCE`] times as tight.
+    /// All of them are fixed before the outcome, so that counts stay unbiased.
+    pub fn path(&self, strata: &Strata) -> PathCap {
+        let own = self.path.get(Class::Errors);
+        match strata.told_cap().filter(|_| self.upwards_only) {
+            Some(told) if !budget::is_tighter(own, told, LENIENCE) => {
+                let mut path = self.path.without(Class::Errors);
+                path.raise(Class::Errors, told.max(self.callers.get(Class::Errors)));
+                path
+            }
+            _ => self.path,
+        }
     }
 
     /// Counts the request in the budgets of its strata, each once, and makes its cap tighter where the budget has become much

@@ -61,6 +61,11 @@ impl Strata {
         self.below.is_some()
     }
 
+    /// The cap that something below has told; [`Threshold::ALWAYS`] if it has none.
+    pub(super) fn told_cap(&self) -> Option<Threshold> {
+        self.below.map(|below| below.cap)
+    }
+
     /// The request's strata under these caps, and whether they keep R; the order is that of the reasons.
     pub(super) fn members(&self, r: u64, cap: &PathCap) -> impl Iterator<Item = Member> {
         let errors = self.error_cap(cap);
@@ -92,6 +97,6 @@ impl Strata {
 
     /// The largest threshold that is known of the path: our callers', our own, our callees'.
     fn error_cap(&self, cap: &PathCap) -> Threshold {
-        cap.get(Class::Errors).max(self.below.map_or(Threshold::ALWAYS, |below| below.cap))
+        cap.get(Class::Errors).max(self.told_cap().unwrap_or(Threshold::ALWAYS))
     }
 }

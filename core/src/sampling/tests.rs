@@ -357,11 +357,45 @@ fn a_request_counts_once_in_each_class_and_a_budget_that_has_become_much_tighter
     budgets.raise(0, &mut path, 7);
     assert!(path.get(Class::Errors).probability() <= 1.0 / 16.0, "{path:?}");
     assert_eq!(path.get(Class::Cancelled), Threshold::ALWAYS);
-    assert_eq!((count(&mut early[0], 1, &error), *early[0].path()), (0, PathCap::NONE), "counted already");
-    assert_eq!((count(&mut early[1], 201, &marked), *early[1].path()), (0, PathCap::NONE), "told by the failing hop");
-    assert_eq!((count(&mut early[2], 202, &left), *early[2].path()), (0, PathCap::NONE), "another class");
+    assert_eq!((count(&mut early[0], 1, &error), early[0].path(&error)), (0, PathCap::NONE), "counted already");
+    assert_eq!(
+        (count(&mut early[1], 201, &marked), early[1].path(&marked)),
+        (0, PathCap::NONE),
+        "told by the failing hop"
+    );
+    assert_eq!((count(&mut early[2], 202, &left), early[2].path(&left)), (0, PathCap::NONE), "another class");
     assert_eq!(count(&mut early[3], 203, &error), 1);
-    assert!(early[3].path().get(Class::Errors) >= path.get(Class::Errors));
+    assert!(early[3].path(&error).get(Class::Errors) >= path.get(Class::Errors));
     budgets.raise(0, &mut PathCap::NONE.clone(), 60_000_000_000);
     assert!(!budgets.may_bind(), "a minute later nothing is overdrawn");
+}
+
+#[test]
+fn where_callees_are_not_told_their_threshold_applies_unless_the_own_one_is_four_times_as_tight() {
+    let th = |text: &str| Threshold::parse(text.as_bytes()).expect("valid");
+    let errors = |text: &str| {
+        let mut cap = PathCap::NONE;
+        cap.raise(Class::Errors, th(text));
+        cap
+    };
+    // Callers', own, told; what applies.
+    let table = [
+        ("0", "8", None, "8", "nothing was told"),
+        ("0", "8", Some("0"), "0", "half, where a callee keeps all"),
+        ("0", "bff", Some("0"), "0", "a little more than a quarter"),
+        ("0", "c", Some("0"), "c", "a quarter"),
+        ("0", "e", Some("8"), "e", "a quarter of what the callee keeps"),
+        ("0", "c", Some("8"), "8", "half of it"),
+        ("4", "c", Some("8"), "8", "callers that keep more change nothing"),
+        ("a", "c", Some("8"), "a", "callers that keep less are followed"),
+        ("0", "8", Some("c"), "c", "a callee that keeps less is followed"),
+    ];
+    for (callers, own, told, expected, why) in table {
+        let below = told.map(|told| Below { kept: Kept::At(Threshold::ALWAYS), cap: th(told) });
+        let strata = Strata::new(&policy("{}"), true, &Outcome::default(), below);
+        let path = RequestCap::upwards_only(errors(callers), errors(own)).path(&strata);
+        assert_eq!(path.get(Class::Errors), th(expected), "{why}");
+        let replaced = RequestCap::new(errors(callers), errors(own)).path(&strata);
+        assert_eq!(replaced.get(Class::Errors), th(own), "{why}: the own one where callees are told");
+    }
 }

@@ -22,7 +22,10 @@ impl Stream {
         if told != Some(path) {
             path.write(&mut self.trace_state);
         }
-        RequestCap::new(callers, path)
+        match self.native {
+            Some(_) => RequestCap::upwards_only(callers, path),
+            None => RequestCap::new(callers, path),
+        }
     }
 
     /// What the callers told ([`PathCap::read`]), if they are believed: whoever may see a keep signal. A client outside the mesh

@@ -69,8 +69,8 @@ impl Stream {
             self.leave_mark(&strata, host, stats);
         }
         let (policy, sampling) = self.policy()?;
-        let decision = sampling::revise(policy, &sampling.head, &strata, sampling.cap.path());
-        if (decision.keep || decision.capped) && self.is_exported_by_native() {
+        let decision = sampling::revise(policy, &sampling.head, &strata, &sampling.cap.path(&strata));
+        if (decision.keep || decision.capped) && self.is_exported_by_native(attributes) {
             stats.count(Counter::NativeSampled);
             return None;
         }
@@ -143,11 +143,6 @@ impl Stream {
         };
         stats.count(counter);
         fault
-    }
-
-    /// Whether a host was chosen for the request. What an earlier filter or a route answers has none.
-    fn went_upstream(&self, attributes: &dyn Attributes) -> bool {
-        self.original.seen && attributes.get(path::UPSTREAM_ADDRESS).is_some_and(|address| !address.is_empty())
     }
 
     /// Whether Envoy's own tracer is on as well: it replaces the headers that this filter wrote, and no span would link to

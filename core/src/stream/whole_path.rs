@@ -34,7 +34,7 @@ impl Stream {
         let strata = self.strata(&outcome, policy.errors.is_error_so_far(&outcome))?;
         self.count(&strata, host, stats);
         let sampling = self.sampling()?;
-        let below = strata.promise(sampling.head.randomness, sampling.cap.path())?;
+        let below = strata.promise(sampling.head.randomness, &sampling.cap.path(&strata))?;
         let sampled = below.kept.includes(sampling.head.randomness);
         if !self.answers_caller(host.attributes()) {
             return None;
@@ -183,7 +183,7 @@ impl Stream {
         if !policy.errors.whole_path || sampling.whole_path.marked || nobody {
             return;
         }
-        let Some(below) = strata.promise(sampling.head.randomness, sampling.cap.path()) else { return };
+        let Some(below) = strata.promise(sampling.head.randomness, &sampling.cap.path(strata)) else { return };
         let parent = self.incoming.extracted.as_ref().and_then(|found| found.span_id);
         let mark = Mark { trace_id: self.trace_id, below, time_ns: host.now_ns(), parent };
         match host.write_mark(sampling.head.randomness, mark) {
