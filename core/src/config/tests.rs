@@ -254,15 +254,15 @@ fn each_mistake_is_named_with_its_path_and_a_hint() {
         ),
         (
             r#"{"exporter": {"otlp": {"service": "a.b", "port": 70000}}}"#,
-            &["exporter.otlp.port: wrong value: 70000 (give a whole number from 0 to 65535)"],
+            &["exporter.otlp.port: wrong value: 70000 (give a whole number from 1 to 65535)"],
         ),
         (
             r#"{"exporter": {"otlp": {"service": "a.b", "port": 43.5}}}"#,
-            &["exporter.otlp.port: wrong value: 43.5 (give a whole number from 0 to 65535)"],
+            &["exporter.otlp.port: wrong value: 43.5 (give a whole number from 1 to 65535)"],
         ),
         (
             r#"{"exporter": {"otlp": {"service": "a.b", "port": "4318"}}}"#,
-            &[r#"exporter.otlp.port: wrong value: "4318" (give a whole number from 0 to 65535)"#],
+            &[r#"exporter.otlp.port: wrong value: "4318" (give a whole number from 1 to 65535)"#],
         ),
         (
             r#"{"exporter": {"otlp": {"service": 5}}}"#,
