@@ -98,10 +98,8 @@ pub async fn the_patch_for_an_existing_telemetry_keeps_its_fields_and_its_revers
     wait_for_native(world).await?;
     world.kubectl().run(&["delete", "-f", &second.to_string_lossy()], "").await?;
 
-    let patch = async |world: &World, patch: &str| {
-        let arguments = [&["patch"][..], &MESH_DEFAULT, &["--type", "json", "-p", patch]].concat();
-        world.kubectl().run(&arguments, "").await
-    };
+    a_rate_of_zero_is_not_off(world).await?;
+    assert_eq!(spec(world).await?, before);
     patch(world, OFF).await?;
     let mut expected = before.clone();
     expected["tracing"][0]["disableSpanReporting"] = json!(true);
@@ -115,6 +113,34 @@ pub async fn the_patch_for_an_existing_telemetry_keeps_its_fields_and_its_revers
     patch(world, ON).await?;
     assert_eq!(spec(world).await?, before);
     wait_for_native(world).await
+}
+
+/// Native spans stop, but Envoy's tracer goes on to overwrite the headers.
+async fn a_rate_of_zero_is_not_off(world: &World) -> Result<()> {
+    let rate = |percentage: u32| {
+        let path = "/spec/tracing/0/randomSamplingPercentage";
+        json!([{"op": "replace", "path": path, "value": percentage}]).to_string()
+    };
+    patch(world, &rate(0)).await?;
+    let overwritten = async |world: &World| -> Result<u64> {
+        let metrics = world.mesh().metrics().await?;
+        Ok(metrics.get("sidespan_propagation_overwritten_total").copied().unwrap_or_default())
+    };
+    eventually("no native span, and headers that are overwritten", SOON, async || {
+        let before = overwritten(world).await?;
+        let scopes = scopes(world).await?;
+        let more = overwritten(world).await?.saturating_sub(before);
+        anyhow::ensure!(scopes.values().all(|scopes| scopes == "sidespan") && more > 0, "{more} {scopes:?}");
+        println!("at a rate of 0 the headers of {more} spans are overwritten");
+        Ok(())
+    })
+    .await?;
+    patch(world, &rate(100)).await.map(drop)
+}
+
+async fn patch(world: &World, patch: &str) -> Result<String> {
+    let arguments = [&["patch"][..], &MESH_DEFAULT, &["--type", "json", "-p", patch]].concat();
+    world.kubectl().run(&arguments, "").await
 }
 
 pub async fn a_plugin_in_one_namespace_changes_the_tracing_of_that_namespace_alone(world: &mut World) -> Result<()> {
