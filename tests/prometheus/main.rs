@@ -12,10 +12,10 @@
     reason = "a test that is wrong must fail loudly"
 )]
 
-mod collector_metrics;
 mod dashboard;
 mod proxies;
 mod rules;
+mod served_metrics;
 
 #[allow(dead_code, reason = "the tests in tests/envoy/ use all of it")]
 #[path = "../envoy/stage.rs"]

@@ -72,6 +72,11 @@ impl Proxies {
         ]
     }
 
+    /// The admin port of the one without a fault.
+    pub fn calm_admin_port(&self) -> u16 {
+        self.calm.envoy.admin_port()
+    }
+
     /// Requests to every listener, a third of them fail.
     pub async fn send_requests(&self) -> Result<()> {
         let of = |envoy: &Envoy, listener: &str| Ok::<_, anyhow::Error>(Client::http1(envoy.port(listener)?));

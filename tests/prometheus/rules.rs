@@ -2,7 +2,7 @@
 
 use crate::dashboard::{complaints, queries, value};
 use crate::proxies::Proxies;
-use crate::{collector_metrics, example, programs};
+use crate::{example, programs, served_metrics};
 use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 use sidespan_harness::prometheus::Target;
@@ -46,9 +46,12 @@ async fn promtool_proves_of_each_alert_rule_that_it_fires_and_that_it_is_silent(
 #[tokio::test]
 async fn a_real_prometheus_answers_every_query_and_every_alert_is_of_the_proxy_with_the_fault() -> Result<()> {
     let programs = programs().await?;
-    let (proxies, collector) = (Proxies::start().await?, collector_metrics::serve().await?);
+    let (proxies, collector) = (Proxies::start().await?, served_metrics::of_collector().await?);
+    let module = served_metrics::of_dynamic_module(proxies.calm_admin_port()).await?;
+    let relabel = relabel_configuration()?;
     let mut targets = proxies.targets();
-    let prometheus = Prometheus::start(&programs.prometheus, &targets, &example("alerts.yaml"), json!([])).await?;
+    let prometheus =
+        Prometheus::start(&programs.prometheus, &targets, &example("alerts.yaml"), relabel.clone()).await?;
 
     // Before the first request: zero, or the panel's own text.
     eventually("all proxies are scraped", PATIENCE, async || {
@@ -62,9 +65,11 @@ async fn a_real_prometheus_answers_every_query_and_every_alert_is_of_the_proxy_w
     assert_eq!(complaints(&prometheus, &silent).await?, Vec::<String>::new());
     drop(prometheus);
 
+    targets.push(Target { port: module.port(), labels: vec![("namespace", "module"), ("pod", "backend-0")] });
     targets
         .push(Target { port: collector.port(), labels: vec![("namespace", "observability"), ("pod", "collector-0")] });
-    let prometheus = Prometheus::start(&programs.prometheus, &targets, &example("alerts.yaml"), json!([])).await?;
+    let prometheus =
+        Prometheus::start(&programs.prometheus, &targets, &example("alerts.yaml"), relabel.clone()).await?;
     // With traffic: data everywhere, and each alert is active, but for that of a collector that is down.
     eventually("every query has data and every alert is active", PATIENCE, async || {
         proxies.send_requests().await?;
@@ -94,9 +99,25 @@ async fn a_real_prometheus_answers_every_query_and_every_alert_is_of_the_proxy_w
         assert!(value >= least, "{panel}: {value}");
     }
     assert_eq!(value(&prometheus, "Proxies that refuse their configuration").await?, 1.0);
+    // The dynamic module has the same names after the rule of the README.
+    let count = async |namespace: &str| {
+        let samples = prometheus.query(&format!("sum(sidespan_spans_kept_total{{namespace=\"{namespace}\"}})")).await?;
+        Ok::<_, anyhow::Error>(samples.first().map_or(0.0, |(_, value)| *value))
+    };
+    let (module, calm) = (count("module").await?, count("calm").await?);
+    assert!(module > 0.0 && calm > 0.0, "{module} by the dynamic module's names, {calm} by those of the wasm filter");
     let failed = value(&prometheus, "Calls that failed").await?;
     assert!(failed > 0.0 && failed < 1.0, "{failed}");
     Ok(())
+}
+
+/// `metric_relabel_configs` as in the README.
+fn relabel_configuration() -> Result<Value> {
+    let readme = std::fs::read_to_string(example("README.md"))?;
+    let rule = readme.lines().find(|line| line.contains("target_label: __name__")).context("the rule")?;
+    let regex = rule.split('\'').nth(1).context("a regex")?;
+    ensure!(rule.contains("source_labels: [__name__]") && rule.contains("replacement: $1"), "another rule: {rule}");
+    Ok(json!([{"source_labels": ["__name__"], "regex": regex, "target_label": "__name__", "replacement": "$1"}]))
 }
 
 /// Alerts that fire or wait for the end of their `for`, with the namespaces that they are about. Every rule must be in good health.
