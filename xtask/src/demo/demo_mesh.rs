@@ -45,10 +45,6 @@ impl DemoMesh {
             .filter(filter)
             .cluster(if collector.http2 { cluster.http2() } else { cluster })
             .access_log(&access_log::format())
-            .bootstraps(|owner, bootstrap| {
-                println!("    {owner}");
-                bootstrap
-            })
             .start(envoy)
             .await?;
         let demo = Self { mesh, receiver };

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 
 /// Width of the output in columns.
-pub(crate) const WIDTH: usize = 104;
+pub(crate) const WIDTH: usize = 100;
 
 /// The text that was written so far.
 pub(crate) struct StyledText {
@@ -15,8 +15,6 @@ pub(crate) struct StyledText {
 /// The style of a piece of text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Style {
-    /// No style.
-    Plain,
     /// Headlines.
     Bold,
     /// Details.
@@ -25,8 +23,6 @@ pub(crate) enum Style {
     Red,
     /// Successes.
     Green,
-    /// What the reader should notice.
-    Yellow,
 }
 
 // === impl StyledText ===
@@ -71,12 +67,10 @@ impl StyledText {
     /// The text with the escape sequences of the style.
     pub(crate) fn styled(&self, style: Style, text: &str) -> String {
         let code = match style {
-            Style::Plain => return text.to_owned(),
             Style::Bold => 1,
             Style::Dim => 2,
             Style::Red => 31,
             Style::Green => 32,
-            Style::Yellow => 33,
         };
         if self.colour && !text.is_empty() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
