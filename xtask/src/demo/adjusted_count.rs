@@ -168,7 +168,7 @@ mod tests {
         assert_eq!(of(&["ot=th:0", ""]), Certainty::Partial);
         let Certainty::Sampled { low, high } = of(&["ot=th:c"; 12]) else { panic!("a sample") };
         // 12 spans with the count 4: the sum is 48, its variance 12 · 4 · 3, so d = 3.
-        assert!((low - 29.65).abs() < 0.01 && (high - 77.87).abs() < 0.01, "{low} {high}");
+        assert!((low - 29.55).abs() < 0.01 && (high - 77.98).abs() < 0.01, "{low} {high}");
         for limit in [low, high] {
             assert!(
                 ((limit - 48.0).powi(2) - Z_95 * Z_95 * 3.0 * limit).abs() < 1e-6,

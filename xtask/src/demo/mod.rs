@@ -16,7 +16,7 @@ pub(crate) mod hop;
 pub(crate) mod interrupt;
 mod keep;
 mod page;
-mod picture;
+pub(crate) mod picture;
 mod report;
 pub(crate) mod source;
 pub(crate) mod styled_text;

@@ -8,8 +8,10 @@ use std::process::{Command, Stdio};
 /// Names under which distributions install it.
 const PROGRAMS: &[&str] = &["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 
-/// Width and height of a picture in CSS pixels.
-const SIZE: &str = "--window-size=1280,1000";
+/// Width and height of a picture in CSS pixels: the summary, the mesh and the first trace.
+const SIZE: &str = "--window-size=1180,1080";
+/// Pixels of the picture for a CSS pixel.
+const SCALE: &str = "--force-device-scale-factor=1.25";
 
 /// The browser: what `CHROMIUM_BIN` names, else Chromium or Chrome in the `PATH`.
 ///
@@ -49,7 +51,7 @@ fn take(browser: &Path, page: &Path, scheme: &str, file: &Path) -> Result<()> {
     let mut command = Command::new(browser);
     command
         .args(["--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run"])
-        .args(["--disable-background-networking", "--disable-component-update", SIZE])
+        .args(["--disable-background-networking", "--disable-component-update", SIZE, SCALE])
         .arg(format!("--user-data-dir={}", profile.display()))
         .arg(format!("--screenshot={}", std::path::absolute(file)?.display()))
         .arg(format!("file://{}#{scheme}", std::path::absolute(page)?.display()));

@@ -54,7 +54,7 @@ pub(super) fn write_account(out: &mut StyledText, account: &Account, traffic: &T
     let reasons: Vec<String> =
         account.reasons.iter().map(|(reason, count)| format!("{reason} {}", thousands(*count as u64))).collect();
     let share = 100.0 * account.spans as f64 / account.entries.max(1) as f64;
-    let note = format!("{share:.1} % of all; kept by: {}", reasons.join(", "));
+    let note = format!("{share:.1} % of all: {}", reasons.join(", "));
     row(out, "spans exported", &number(account.spans), &note);
     write_balance(out, account.balance);
     write_weighted(out, &account.weighted);

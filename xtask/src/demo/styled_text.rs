@@ -96,6 +96,15 @@ pub(crate) fn milliseconds(duration: std::time::Duration) -> String {
     format!("{:.1} ms", duration.as_secs_f64() * 1000.0)
 }
 
+/// A part of a whole in percent, with at most one decimal.
+pub(crate) fn percent(part: f64, whole: f64) -> String {
+    let share = if whole > 0.0 { 100.0 * part / whole } else { 0.0 };
+    match (share.round() - share).abs() > 0.05 {
+        true => format!("{share:.1} %"),
+        false => format!("{share:.0} %"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,6 +116,21 @@ mod tests {
             assert_eq!(thousands(number), expected);
         }
         assert_eq!((truncate("abc", 3).as_str(), truncate("abcd", 3).as_str()), ("abc", "ab…"));
+    }
+
+    #[test]
+    fn shares_have_a_decimal_only_where_it_says_something() {
+        let table = [
+            (0.0, 10.0, "0 %"),
+            (10.0, 10.0, "100 %"),
+            (1.0, 40.0, "2.5 %"),
+            (1.0, 0.0, "0 %"),
+            (5.0, 100.0, "5 %"),
+            (999.0, 1000.0, "99.9 %"),
+        ];
+        for (part, whole, expected) in table {
+            assert_eq!(percent(part, whole), expected);
+        }
     }
 
     #[test]

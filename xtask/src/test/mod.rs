@@ -5,6 +5,7 @@ mod programs;
 mod run;
 
 use crate::build::{build, cargo};
+use crate::demo::picture;
 use crate::steps::Steps;
 use crate::{collector, envoy, istio};
 use anyhow::{Result, bail};
@@ -34,6 +35,9 @@ pub(crate) struct Arguments {
     /// Also run the tests under a real Istio control plane, which need Go
     #[arg(long, conflicts_with = "no_envoy")]
     istio: bool,
+    /// Also run the test of the demo's page in a real browser, which needs Chromium
+    #[arg(long, conflicts_with = "no_envoy")]
+    browser: bool,
     /// Envoy to test with, such as 1.36.4 (see `cargo xtask envoy --help`)
     #[arg(long = "envoy", value_name = "V", conflicts_with = "no_envoy")]
     envoy_version: Option<String>,
@@ -47,9 +51,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let with_collector = !arguments.no_envoy && !arguments.no_collector;
     let mut steps = Steps::new(match arguments.no_envoy {
         true => 3,
-        false => 6 + usize::from(with_collector) + 2 * usize::from(arguments.istio),
+        false => 6 + usize::from(with_collector) + 2 * usize::from(arguments.istio) + usize::from(arguments.browser),
     });
     let mut session = Session::new(arguments);
+    session.browser = arguments.browser.then(picture::browser).transpose()?;
     if !arguments.no_envoy {
         session.module = Some(steps.step("build the module", build)?);
         session.envoy = Some(steps.step("provide an Envoy", || session.provide_envoy())?);
@@ -62,11 +67,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     let programs = steps.step("compile the tests", programs::compile)?;
     let (istio, programs): (Vec<_>, Vec<_>) = programs.into_iter().partition(Program::needs_istio);
+    let (browser, programs): (Vec<_>, Vec<_>) = programs.into_iter().partition(Program::needs_browser);
     let (envoy, native): (Vec<_>, Vec<_>) = programs.into_iter().partition(Program::needs_envoy);
     steps.step("unit, property, in-process host and simulation tests", || session.run_all(&native))?;
     steps.step("examples in the documentation", || session.run_documentation())?;
     if !arguments.no_envoy {
         steps.step("real Envoy", || session.run_all(&envoy))?;
+    }
+    if arguments.browser {
+        steps.step("real browser", || session.run_all(&browser))?;
     }
     if arguments.istio {
         steps.step("real Istio", || session.run_all(&istio))?;
@@ -80,6 +89,7 @@ struct Session<'a> {
     module: Option<PathBuf>,
     envoy: Option<PathBuf>,
     collector: Option<PathBuf>,
+    browser: Option<PathBuf>,
     /// Marks the processes of this run; see [`leftovers`].
     mark: String,
     tally: Tally,
@@ -97,6 +107,7 @@ impl<'a> Session<'a> {
             module: None,
             envoy: None,
             collector: None,
+            browser: None,
             mark,
             tally: Tally::default(),
             failures: Vec::new(),
@@ -146,6 +157,7 @@ impl<'a> Session<'a> {
         command.envs(self.module.as_ref().map(|path| ("SIDESPAN_WASM", path)));
         command.envs(self.envoy.as_ref().map(|path| ("ENVOY_BIN", path)));
         command.envs(self.collector.as_ref().map(|path| ("COLLECTOR_BIN", path)));
+        command.envs(self.browser.as_ref().map(|path| ("CHROMIUM_BIN", path)));
         let outcome = run::run(&mut command, &mut self.tally, || leftovers::end(&self.mark))?;
         if !outcome.left_running.is_empty() {
             println!("warning: {label} left these running, now ended: {}", outcome.left_running.join(", "));

@@ -2,7 +2,7 @@
 // canvas to read them as numbers, whatever their notation.
 (() => {
   const context = Object.assign(document.createElement("canvas"), { width: 1, height: 1 }).getContext("2d", { willReadFrequently: true });
-  const paint = colours => {
+  const paint = (colours) => {
     context.clearRect(0, 0, 1, 1);
     for (const colour of colours) {
       context.fillStyle = colour;
@@ -10,15 +10,15 @@
     }
     return [...context.getImageData(0, 0, 1, 1).data].slice(0, 3);
   };
-  const luminance = rgb => {
-    const [r, g, b] = rgb.map(value => value / 255).map(value => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4));
+  const luminance = (rgb) => {
+    const [r, g, b] = rgb.map((value) => value / 255).map((value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4));
     return 0.2126 * r + 0.7152 * g + 0.0722 * b;
   };
   const contrast = (one, other) => {
     const [low, high] = [luminance(one), luminance(other)].sort((a, b) => a - b);
     return (high + 0.05) / (low + 0.05);
   };
-  const backgrounds = element => (element ? [...backgrounds(element.parentElement), getComputedStyle(element).backgroundColor] : []);
+  const backgrounds = (element) => (element ? [...backgrounds(element.parentElement), getComputedStyle(element).backgroundColor] : []);
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   const low = new Set();
   while (walker.nextNode()) {
@@ -36,4 +36,4 @@
     }
   }
   return [...low];
-})()
+})();

@@ -1,8 +1,8 @@
 //! The sampling account as charts: failing requests with their whole path, spans by reason, and estimates beside the true counts.
 
-use super::percent;
 use crate::demo::account::{Account, Share, Weighted};
 use crate::demo::adjusted_count::Certainty;
+use crate::demo::styled_text::percent;
 use serde::Serialize;
 
 /// Everything in the charts.
@@ -130,7 +130,7 @@ impl Bar {
             Certainty::Partial => {
                 (sum, sum, format!("at least; {} spans carry no probability", weighted.estimate.unknown))
             }
-            Certainty::Counted => (sum, sum, "a count, no estimate: each was kept with probability 1".to_owned()),
+            Certainty::Counted => (sum, sum, "a count: each was kept with probability 1".to_owned()),
             Certainty::Sampled { low, high } => (low, high, format!("95 % confidence: about {low:.0} to {high:.0}")),
         };
         let scale = 100.0 / (1.1 * high.max(truth).max(1.0));

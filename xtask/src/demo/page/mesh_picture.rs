@@ -1,10 +1,10 @@
 //! The mesh as a picture: its services in the order of the calls, with the requests, errors and kept spans of each service and edge.
 
-use super::percent;
 use crate::demo::access_log::LogEntry;
 use crate::demo::account::{Observations, exported, index};
 use crate::demo::header_path::Exchanges;
 use crate::demo::hop::Hop;
+use crate::demo::styled_text::percent;
 use crate::demo::traffic::Traffic;
 use serde::Serialize;
 

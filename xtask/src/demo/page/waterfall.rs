@@ -1,9 +1,9 @@
 //! One trace as a waterfall: a row for each span, with its tags, and the headers that each hop received and sent.
 
-use super::percent;
 use crate::demo::adjusted_count::{self, AdjustedCount};
 use crate::demo::examples::ExampleTrace;
 use crate::demo::header_path::{Difference, Exchanges, Hop, Role};
+use crate::demo::styled_text::percent;
 use crate::demo::trace_tree::{self, REASON};
 use serde::Serialize;
 use serde_json::Value;
