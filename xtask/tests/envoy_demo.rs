@@ -102,20 +102,14 @@ fn what_cannot_work_is_refused_with_what_to_do() -> Result<()> {
 }
 
 #[test]
-fn the_configuration_of_a_wasm_plugin_runs() -> Result<()> {
+fn the_shipped_wasm_plugin_runs() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let plugin = "apiVersion: extensions.istio.io/v1alpha1
-kind: WasmPlugin
-spec:
-  pluginConfig:
-    exporter: {otlp: {service: collector.example}, batch: {delay: 200ms}}
-    sampling: {randomSamplingPercentage: 100}
-";
-    std::fs::write(folder.path().join("plugin.yaml"), plugin)?;
-    let output = demo(folder.path(), &["--seconds", "0.5", "--rate", "100", "--config", "plugin.yaml"])?;
+    let plugin = provide::workspace_root().join("wasmplugin.yaml");
+    let plugin = plugin.to_string_lossy();
+    let output = demo(folder.path(), &["--seconds", "1", "--rate", "100", "--config", &plugin])?;
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
-    assert!(text.contains("head sampling at 100 % alone"), "{text}");
+    assert!(text.contains("head sampling at 1 % alone"), "{text}");
     Ok(())
 }
 

@@ -174,7 +174,7 @@ impl Account {
     }
 }
 
-const REQUESTS: &str = "requests";
+const REQUESTS: &str = "requests without the B3 client";
 
 pub(super) fn index(spans: &[ReceivedSpan]) -> Index<'_> {
     spans.iter().map(|span| ((span.trace_id.as_str(), span.span_id.as_str()), span)).collect()
