@@ -36,7 +36,7 @@ enum Command {
     Envoy(envoy::Arguments),
     /// Print the path of an OpenTelemetry Collector for tests and benchmark; build it once from its Go modules (needs Go)
     Collector,
-    /// Start a three-service mesh with an Envoy beside each service, send it traffic, and print the traces
+    /// Start a three-service mesh with an Envoy beside each service, send it traffic, and show the traces and the sampling account
     Demo(demo::Arguments),
     /// Start the demo's mesh under a real Istio (API server, istiod, pilot-agent; no cluster) with wasmplugin.yaml (needs Go)
     Istio(istio::Arguments),
@@ -50,6 +50,7 @@ enum Command {
 const ENVIRONMENT: &str = "Environment:
   ENVOY_BIN         the Envoy binary to use, instead of looking for one
   COLLECTOR_BIN     the OpenTelemetry Collector to test and measure with, instead of building one
+  CHROMIUM_BIN      the browser for `test --browser` and `demo --picture`, instead of looking for one
   SIDESPAN_WASM     the module that tests and the demo load, instead of target/sidespan.wasm (`test` sets it)
   CARGO_TARGET_DIR  the folder to use instead of target/";
 

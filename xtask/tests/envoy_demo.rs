@@ -9,8 +9,8 @@ use std::{
     process::Stdio,
 };
 
-/// Widest line that is still pleasant to read.
-const WIDEST: usize = 110;
+/// One screen: lines, and columns of the widest line.
+const SCREEN: (usize, usize) = (42, 100);
 
 fn command(folder: &Path, arguments: &[&str]) -> Result<Command> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
@@ -24,33 +24,46 @@ fn demo(folder: &Path, arguments: &[&str]) -> Result<Output> {
 }
 
 #[test]
-fn a_second_of_traffic_shows_every_kind_of_trace_and_all_checks_hold() -> Result<()> {
+// With fewer requests, head sampling could select all failing ones of a kind.
+fn two_seconds_of_traffic_show_every_kind_of_trace_and_all_checks_hold() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let output = demo(folder.path(), &["--seconds", "1"])?;
+    let output = demo(folder.path(), &["--seconds", "2"])?;
     let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{text}\n{errors}");
     let mut rest = &*text;
     for expected in [
         "A failed request",
-        "500 error   error",
-        "A failure that the client never saw",
-        "200         marked",
-        "one trace",
-        "x-b3-traceid: a3ce929d0e0e4736",
-        "requests                               200",
-        "failing requests                         8",
-        "8 of 8   100 %",
+        "500 error   error   1\n",
+        "requests                               400",
+        "failing requests                        16",
+        "16 of 16   100 %",
         "dropped 0 + queued 0",
         "failures at all hops",
+        "each kept with probability 1",
         "checked",
+        "demo/index.html",
         "traces.json",
     ] {
         let (_, after) = rest.split_once(expected).unwrap_or_else(|| panic!("no {expected:?} in:\n{rest}\n{errors}"));
         rest = after;
     }
     assert!(!text.contains('\x1b'), "no colour where there is no terminal");
-    let wide: Vec<&str> = text.lines().filter(|line| line.chars().count() > WIDEST).collect();
+    assert!(text.lines().count() <= SCREEN.0, "{} lines:\n{text}", text.lines().count());
+    let files = |line: &&str| !line.contains(&*folder.path().to_string_lossy()) && !line.contains("SIDESPAN_WASM");
+    let wide: Vec<&str> = text.lines().filter(|line| line.chars().count() > SCREEN.1).filter(files).collect();
     assert!(wide.is_empty(), "{wide:#?}");
+    let page = std::fs::read_to_string(folder.path().join("demo/index.html"))?;
+    for expected in [
+        "A failure that the client did not see",
+        "A connection that was reset",
+        "A client that sends B3 headers",
+        "forwards W3C headers only",
+        "forwards B3 headers only",
+        "a3ce929d0e0e4736",
+        "16 <small>of 16</small>",
+    ] {
+        assert!(page.contains(expected), "{expected}");
+    }
     let document: serde_json::Value = serde_json::from_slice(&std::fs::read(folder.path().join("demo/traces.json"))?)?;
     let spans: usize = document["resourceSpans"].as_array().into_iter().flatten().map(count).sum();
     let account = format!("spans exported                 {spans:>11}");
@@ -68,11 +81,13 @@ fn what_cannot_work_is_refused_with_what_to_do() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let file = |name: &str, text: &str| std::fs::write(folder.path().join(name), text);
     file("broken.json", "{")?;
+    file("other.yaml", "kind: Telemetry\n")?;
     file("mute.json", "{}")?;
     file("wrong.json", r#"{"exporter": {"otlp": {"cluster": "c"}}, "sampling": {"randomSamplingPercentge": 5}}"#)?;
     let table = [
         (["--config", "nowhere.json"], "nowhere.json"),
         (["--config", "broken.json"], "xtask/src/demo/config.json"),
+        (["--config", "other.yaml"], "no WasmPlugin"),
         (["--config", "mute.json"], "no exporter.otlp"),
         (["--config", "wrong.json"], "randomSamplingPercentge"),
         (["--rate", "0"], "--rate"),
@@ -83,6 +98,37 @@ fn what_cannot_work_is_refused_with_what_to_do() -> Result<()> {
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success() && errors.contains(expected), "{arguments:?}: {errors}");
     }
+    Ok(())
+}
+
+#[test]
+fn the_shipped_wasm_plugin_runs() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let plugin = provide::workspace_root().join("wasmplugin.yaml");
+    let plugin = plugin.to_string_lossy();
+    let output = demo(folder.path(), &["--seconds", "1", "--rate", "100", "--config", &plugin])?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(text.contains("head sampling at 1 % alone"), "{text}");
+    Ok(())
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_mesh_that_is_kept_says_its_ports_and_nothing_else() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let arguments = ["--seconds", "0.5", "--rate", "20", "--keep"];
+    let mut child = command(folder.path(), &arguments)?.stdout(Stdio::piped()).spawn()?;
+    let mut lines = BufReader::new(child.stdout.take().expect("a pipe was asked for")).lines();
+    let runs = lines.find(|line| line.as_ref().is_ok_and(|line| line == "Running until Ctrl-C"));
+    let ports: Vec<String> = lines.by_ref().take(5).collect::<std::io::Result<_>>()?;
+    let entry = ports.first().and_then(|line| line.split("127.0.0.1:").nth(1)?.split(' ').next()?.parse::<u16>().ok());
+    let reached = entry.is_some_and(|port| std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status()?;
+    let rest: Vec<String> = lines.collect::<std::io::Result<_>>()?;
+    child.wait()?;
+    assert!(runs.is_some() && sent.success() && reached, "{ports:#?}");
+    assert!(rest.is_empty(), "{rest:#?}");
     Ok(())
 }
 

@@ -43,7 +43,23 @@ impl WebSocket {
     /// # Errors
     /// If the connection ends before.
     pub async fn exchange(&mut self, text: &str) -> Result<String> {
-        self.stream.send(Message::text(text)).await?;
+        self.send(text).await?;
+        self.receive().await
+    }
+
+    /// Sends a text.
+    ///
+    /// # Errors
+    /// If the connection has ended.
+    pub async fn send(&mut self, text: &str) -> Result<()> {
+        Ok(self.stream.send(Message::text(text)).await?)
+    }
+
+    /// Waits for the next text.
+    ///
+    /// # Errors
+    /// If the connection ends before.
+    pub async fn receive(&mut self) -> Result<String> {
         while let Some(message) = self.stream.next().await {
             if let Message::Text(text) = message? {
                 return Ok(text.as_str().to_owned());

@@ -92,7 +92,7 @@ pub(crate) struct SpanBalance {
 }
 
 /// Spans by trace and id.
-type Index<'a> = BTreeMap<(&'a str, &'a str), &'a ReceivedSpan>;
+pub(super) type Index<'a> = BTreeMap<(&'a str, &'a str), &'a ReceivedSpan>;
 
 // === impl Account ===
 
@@ -174,14 +174,14 @@ impl Account {
     }
 }
 
-const REQUESTS: &str = "requests";
+const REQUESTS: &str = "requests without the B3 client";
 
-fn index(spans: &[ReceivedSpan]) -> Index<'_> {
+pub(super) fn index(spans: &[ReceivedSpan]) -> Index<'_> {
     spans.iter().map(|span| ((span.trace_id.as_str(), span.span_id.as_str()), span)).collect()
 }
 
 /// The span of a request at a listener. The filter sends the id of its span upstream, so the logged headers hold it.
-fn exported<'a>(entry: &LogEntry, index: &Index<'a>) -> Option<&'a ReceivedSpan> {
+pub(super) fn exported<'a>(entry: &LogEntry, index: &Index<'a>) -> Option<&'a ReceivedSpan> {
     let Context { trace_id, span_id, .. } = entry.context.as_ref()?;
     index.get(&(trace_id.as_str(), span_id.as_str())).copied()
 }
@@ -241,9 +241,9 @@ fn weighted(entries: &[LogEntry], index: &Index<'_>) -> Vec<Weighted> {
 // === impl Share, SpanBalance ===
 
 impl Share {
-    /// In percent; 100 if the whole is 0.
-    pub(super) fn percent(self) -> f64 {
-        if self.all == 0 { 100.0 } else { 100.0 * self.of as f64 / self.all as f64 }
+    /// In percent; `None` if the whole is 0.
+    pub(super) fn percent(self) -> Option<f64> {
+        (self.all > 0).then(|| 100.0 * self.of as f64 / self.all as f64)
     }
 }
 

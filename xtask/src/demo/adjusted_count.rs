@@ -8,10 +8,8 @@ use sidespan_harness::ReceivedSpan;
 /// An adjusted count.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum AdjustedCount {
-    /// The threshold as written, and the count.
+    /// There is a threshold.
     Known {
-        /// Hexadecimal digits.
-        th: String,
         /// At least 1.
         count: f64,
     },
@@ -32,6 +30,27 @@ pub(super) struct Estimate {
     pub error: f64,
 }
 
+/// What a sum of adjusted counts says about the true count.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Certainty {
+    /// There are no spans, so it says nothing.
+    NoSpans,
+    /// Some spans have no threshold: the true count is probably higher than the sum.
+    Partial,
+    /// Every span was kept with probability 1: the sum is a count.
+    Counted,
+    /// The spans are a sample: the limits of the confidence interval of 95 %.
+    Sampled {
+        /// At least the number of spans.
+        low: f64,
+        /// Upper limit.
+        high: f64,
+    },
+}
+
+/// Standard errors on each side of an estimate for a confidence of 95 % (normal distribution).
+const Z_95: f64 = 1.96;
+
 /// The adjusted count in a `tracestate`.
 pub(super) fn of(trace_state: &str) -> AdjustedCount {
     let Some(th) = threshold(trace_state).filter(|th| !th.is_empty() && th.len() <= 14) else {
@@ -41,7 +60,7 @@ pub(super) fn of(trace_state: &str) -> AdjustedCount {
         Ok(digits) => {
             let rejected = digits << (4 * (14 - th.len()));
             let all = (1_u64 << 56) as f64;
-            AdjustedCount::Known { th: th.to_owned(), count: all / (all - rejected as f64) }
+            AdjustedCount::Known { count: all / (all - rejected as f64) }
         }
         Err(_) => AdjustedCount::Unknown,
     }
@@ -62,7 +81,7 @@ impl Estimate {
         for span in spans {
             estimate.spans += 1;
             match of(&span.trace_state) {
-                AdjustedCount::Known { count, .. } => {
+                AdjustedCount::Known { count } => {
                     estimate.sum += count;
                     variance += count * (count - 1.0);
                 }
@@ -71,6 +90,28 @@ impl Estimate {
         }
         estimate.error = variance.sqrt();
         estimate
+    }
+
+    /// What it says about the true count.
+    pub(super) fn certainty(&self) -> Certainty {
+        match (self.spans, self.unknown) {
+            (0, _) => Certainty::NoSpans,
+            (_, 1..) => Certainty::Partial,
+            (_, 0) if self.error == 0.0 => Certainty::Counted,
+            (spans, 0) => {
+                let (low, high) = self.score_interval();
+                Certainty::Sampled { low: low.max(spans as f64), high }
+            }
+        }
+    }
+
+    /// The score interval (Wilson): all true counts `n` with (n − sum)² ≤ z² · d · n, where d is the variance for each counted request.
+    /// Unlike sum ± z · error it is good for few spans too.
+    fn score_interval(&self) -> (f64, f64) {
+        let dispersion = self.error * self.error / self.sum;
+        let shift = Z_95 * Z_95 * dispersion / 2.0;
+        let margin = (2.0 * shift * self.sum + shift * shift).sqrt();
+        (self.sum + shift - margin, self.sum + shift + margin)
     }
 }
 
@@ -95,7 +136,7 @@ mod tests {
         ];
         for (trace_state, expected, why) in table {
             match (of(trace_state), expected) {
-                (AdjustedCount::Known { count, .. }, Some(expected)) => {
+                (AdjustedCount::Known { count }, Some(expected)) => {
                     assert!((count - expected).abs() < 1e-9, "{why}: {count}")
                 }
                 (found, expected) => assert!(found == AdjustedCount::Unknown && expected.is_none(), "{why}: {found:?}"),
@@ -111,5 +152,28 @@ mod tests {
         let estimate = Estimate::of(&spans);
         assert_eq!((estimate.spans, estimate.unknown, estimate.sum), (4, 1, 4.0));
         assert!((estimate.error - 2.0_f64.sqrt()).abs() < 1e-9);
+    }
+
+    #[test]
+    fn an_estimate_says_how_certain_it_is() {
+        let of = |states: &[&str]| {
+            let span = |state: &&str| ReceivedSpan {
+                trace_state: (*state).to_owned(),
+                ..span("t", "a", "", "s", Kind::Server)
+            };
+            Estimate::of(&states.iter().map(span).collect::<Vec<_>>()).certainty()
+        };
+        assert_eq!(of(&[]), Certainty::NoSpans, "no spans are no proof that nothing happened");
+        assert_eq!(of(&["ot=th:0", "ot=th:0"]), Certainty::Counted);
+        assert_eq!(of(&["ot=th:0", ""]), Certainty::Partial);
+        let Certainty::Sampled { low, high } = of(&["ot=th:c"; 12]) else { panic!("a sample") };
+        // 12 spans with the count 4: the sum is 48, its variance 12 · 4 · 3, so d = 3.
+        assert!((low - 29.55).abs() < 0.01 && (high - 77.98).abs() < 0.01, "{low} {high}");
+        for limit in [low, high] {
+            assert!(
+                ((limit - 48.0).powi(2) - Z_95 * Z_95 * 3.0 * limit).abs() < 1e-6,
+                "{limit} is where the difference is significant"
+            );
+        }
     }
 }

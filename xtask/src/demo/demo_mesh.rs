@@ -37,18 +37,13 @@ impl DemoMesh {
         let receiver = Receiver::start().await?;
         let cluster = Cluster::new(&collector.cluster, receiver.port());
         let filter = Wasm::new(module).root_id("sidespan").configuration(config);
-        // The frontend forwards W3C headers, as an OpenTelemetry SDK does; the backend forwards B3 headers, as a Zipkin library does.
-        let mesh = services(Forwarding::B3)
+        let mesh = services(forwarding_of_backend(config))
             .into_iter()
             .fold(Mesh::builder(), |mesh, service| mesh.service(service))
             .gateway(hop::GATEWAY, "frontend")
             .filter(filter)
             .cluster(if collector.http2 { cluster.http2() } else { cluster })
             .access_log(&access_log::format())
-            .bootstraps(|owner, bootstrap| {
-                println!("    {owner}");
-                bootstrap
-            })
             .start(envoy)
             .await?;
         let demo = Self { mesh, receiver };
@@ -128,6 +123,16 @@ impl Source for DemoMesh {
     }
 }
 
+/// The frontend forwards W3C headers, as an OpenTelemetry SDK does. The backend forwards B3 headers, as a Zipkin library does, if the filter is configured
+/// to write them; if not, it forwards all headers, because a trace would end at an application that forwards none.
+fn forwarding_of_backend(config: &Value) -> Forwarding {
+    let inject = config["propagation"]["inject"].as_array().map_or(&[][..], Vec::as_slice);
+    match inject.iter().any(|format| matches!(format.as_str(), Some("b3" | "b3multi"))) {
+        true => Forwarding::B3,
+        false => Forwarding::All,
+    }
+}
+
 /// Frontend, backend and database; the frontend forwards W3C headers, the backend those of `backend`.
 pub(crate) fn services(backend: Forwarding) -> [Service; 3] {
     let milliseconds = Duration::from_millis;
@@ -175,6 +180,15 @@ impl Collector {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn the_backend_forwards_only_headers_that_the_filter_writes() {
+        let of = |inject: Value| forwarding_of_backend(&json!({"propagation": {"inject": inject}}));
+        assert_eq!(of(json!(["tracecontext", "b3"])), Forwarding::B3);
+        assert_eq!(of(json!(["b3multi"])), Forwarding::B3);
+        assert_eq!(of(json!(["tracecontext"])), Forwarding::All);
+        assert_eq!(of(Value::Null), Forwarding::All, "the default is tracecontext");
+    }
 
     #[test]
     fn the_receiver_answers_to_the_name_that_the_configuration_exports_to() {

@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn the_configuration_of_the_demo_guarantees_everything() {
-        let config: Value = serde_json::from_str(crate::demo::CONFIG).expect("JSON");
+        let config = crate::demo::config_file::read(None).expect("JSON");
         assert_eq!(Guarantees::of(&config), Guarantees { whole_path: true, exact_errors: true, unique_contexts: true });
     }
 }

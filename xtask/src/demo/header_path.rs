@@ -1,113 +1,139 @@
-//! The trace headers of one request, as each sender on its path sent them.
+//! The trace headers of one request: what each client, application and proxy on its path received and sent.
 
 use super::access_log::LogEntry;
 use super::source::Source;
-use super::styled_text::{Style, StyledText};
 use super::trace_context::{Context, Headers, TRACE_HEADERS};
-use super::traffic::B3_CLIENT_HEADERS;
+use super::traffic::{B3_CLIENT_HEADERS, B3_CLIENT_TRACE};
 use anyhow::Result;
 use sidespan_harness::mesh::Exchange;
+use std::collections::BTreeMap;
 
-/// A client, application or proxy, and the trace headers that it sent to the next one.
+/// A client, an application or a proxy.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Sender {
-    /// What the table calls it.
+pub(super) struct Hop {
+    /// What it is called.
     pub name: String,
-    /// Whether it is an Envoy with the filter.
-    pub filter: bool,
-    /// Trace headers.
-    pub headers: Headers,
+    /// What it is.
+    pub role: Role,
+    /// Trace headers that it received. A proxy received what the hop before it sent.
+    pub received: Headers,
+    /// Trace headers that it sent on; `None` if it called nobody.
+    pub sent: Option<Headers>,
 }
 
-/// Widths of the columns of names and of W3C headers.
-const NAME: usize = 30;
-const W3C: usize = 36;
-
-/// The senders on the path of the request of the B3 client, as applications and access logs recorded them.
-///
-/// # Errors
-/// If the mesh has no service of that name.
-pub(super) fn of_b3_client(source: &impl Source, entries: &[LogEntry]) -> Result<Vec<Sender>> {
-    let sender = |name: String, filter, headers| Sender { name, filter, headers };
-    let mut senders = vec![sender("client".to_owned(), false, owned(B3_CLIENT_HEADERS))];
-    for entry in entries {
-        let service = entry.hop.service();
-        let (inbound, trace_id) = (entry.hop.is_inbound(), entry.context.as_ref().map(|context| &context.trace_id));
-        let name = match (entry.hop.is_first(), inbound) {
-            (true, _) => "gateway → frontend".to_owned(),
-            (false, true) => format!("{service} sidecar → app"),
-            (false, false) => format!("{service} sidecar → network"),
-        };
-        senders.push(sender(name, true, entry.sent.clone()));
-        let exchange = if inbound { source.exchanges(service)? } else { Vec::new() };
-        let exchange =
-            exchange.iter().find(|exchange| context(exchange).as_ref().map(|context| &context.trace_id) == trace_id);
-        for call in exchange.iter().flat_map(|exchange| &exchange.calls) {
-            let sent: Vec<_> = call.sent.iter().filter(|(name, _)| is_trace_header(name)).cloned().collect();
-            senders.push(sender(format!("{service} app → sidecar"), false, sent));
-        }
-    }
-    Ok(senders)
+/// What a hop is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Sends the request.
+    Client,
+    /// An Envoy with the filter.
+    Proxy,
+    /// Forwards the headers that it knows.
+    Application,
 }
 
-/// Writes the senders in order, with W3C and B3 headers side by side.
-pub(super) fn write(out: &mut StyledText, senders: &[Sender], trace_id: &str) {
-    let short = short(trace_id);
-    out.dim_line(&format!("{:NAME$}{:W3C$}{}", "sent by", "W3C Trace Context", "B3"));
-    for sender in senders {
-        let of = |b3: bool| -> Vec<String> {
-            let headers = sender.headers.iter().filter(|(name, _)| name.contains("b3") == b3);
-            let mut cell: Vec<String> =
-                headers.map(|(name, value)| cell_text(name, &value.replace(trace_id, &short))).collect();
-            if cell.is_empty() {
-                cell.push("–".to_owned());
+/// A header of a hop.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Difference<'a> {
+    /// Lower-case.
+    pub name: &'a str,
+    /// Value received.
+    pub received: Option<&'a str>,
+    /// Value sent on.
+    pub sent: Option<&'a str>,
+}
+
+/// The exchanges of the applications, by application and trace id.
+#[derive(Default)]
+pub(super) struct Exchanges(BTreeMap<(&'static str, String), Exchange>);
+
+// === impl Exchanges ===
+
+impl Exchanges {
+    /// Asks the applications behind the hops of these entries.
+    ///
+    /// # Errors
+    /// If the mesh has no service of that name.
+    pub(super) fn of<'a>(source: &impl Source, entries: impl IntoIterator<Item = &'a LogEntry>) -> Result<Self> {
+        let mut services: Vec<&'static str> =
+            entries.into_iter().filter(|entry| entry.hop.is_inbound()).map(|entry| entry.hop.service()).collect();
+        services.sort_unstable();
+        services.dedup();
+        let mut exchanges = BTreeMap::new();
+        for service in services {
+            for exchange in source.exchanges(service)? {
+                if let Some(context) = Context::of(&received(&exchange)) {
+                    exchanges.insert((service, context.trace_id), exchange);
+                }
             }
-            cell
-        };
-        let (w3c, b3) = (of(false), of(true));
-        for line in 0..w3c.len().max(b3.len()) {
-            let name = if line == 0 { sender.name.as_str() } else { "" };
-            let style = if sender.filter { Style::Plain } else { Style::Yellow };
-            let line_of = |cells: &[String]| cells.get(line).cloned().unwrap_or_default();
-            let row = format!("{}{:W3C$}{}", out.styled(style, &format!("{name:NAME$}")), line_of(&w3c), line_of(&b3));
-            out.line(&row);
         }
+        Ok(Self(exchanges))
+    }
+
+    /// Names of the trace headers that an application sent in all of its calls; empty if it made none.
+    pub(super) fn forwarded(&self, service: &str) -> Vec<&'static str> {
+        let own = self.0.iter().filter(|((name, _), _)| *name == service).map(|(_, exchange)| exchange);
+        let sent: Vec<&str> = own
+            .flat_map(|exchange| &exchange.calls)
+            .flat_map(|call| &call.sent)
+            .map(|(name, _)| name.as_str())
+            .collect();
+        TRACE_HEADERS.iter().copied().filter(|name| sent.contains(name)).collect()
+    }
+
+    /// The hops on the path of one request, from the client inwards.
+    pub(super) fn path(&self, entries: &[LogEntry]) -> Vec<Hop> {
+        let trace_id = entries.iter().find_map(|entry| entry.context.as_ref()).map(|context| context.trace_id.as_str());
+        let from_client = if trace_id == Some(B3_CLIENT_TRACE) { owned(B3_CLIENT_HEADERS) } else { Headers::new() };
+        let client = Hop {
+            name: "client".to_owned(),
+            role: Role::Client,
+            received: Headers::new(),
+            sent: Some(from_client.clone()),
+        };
+        let (mut hops, mut last) = (vec![client], from_client);
+        for entry in entries {
+            let name = format!("{} (Envoy)", entry.hop.label());
+            let sent = entry.sent.clone();
+            hops.push(Hop { name, role: Role::Proxy, received: last, sent: Some(sent.clone()) });
+            last = sent;
+            let key = (entry.hop.service(), trace_id.unwrap_or_default().to_owned());
+            if let Some(exchange) = self.0.get(&key).filter(|_| entry.hop.is_inbound()) {
+                let sent = exchange.calls.first().map(|call| trace_headers(&call.sent));
+                let name = format!("{} application", entry.hop.service());
+                hops.push(Hop { name, role: Role::Application, received: received(exchange), sent: sent.clone() });
+                last = sent.unwrap_or_default();
+            }
+        }
+        hops
     }
 }
 
-/// The value alone identifies `traceparent` and `b3`; other headers are written with their names.
-fn cell_text(name: &str, value: &str) -> String {
-    match name {
-        "traceparent" | "b3" => value.to_owned(),
-        name => format!("{name}: {value}"),
+// === impl Hop ===
+
+impl Hop {
+    /// Each trace header that was received or sent, in the order of [`TRACE_HEADERS`].
+    pub(super) fn differences(&self) -> Vec<Difference<'_>> {
+        let sent = self.sent.as_deref().unwrap_or_default();
+        let all = TRACE_HEADERS.iter();
+        all.map(|name| Difference { name, received: value(&self.received, name), sent: value(sent, name) })
+            .filter(|header| header.received.is_some() || header.sent.is_some())
+            .collect()
     }
 }
 
-/// First and last digits of a trace id.
-pub(super) fn short(trace_id: &str) -> String {
-    match (trace_id.get(..4), trace_id.get(trace_id.len().saturating_sub(4)..)) {
-        (Some(first), Some(last)) if trace_id.len() > 9 => format!("{first}…{last}"),
-        _ => trace_id.to_owned(),
-    }
+fn value<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
 }
 
-fn context(exchange: &Exchange) -> Option<Context> {
-    let text = |(name, value): &(String, _)| {
-        let value: &[u8] = AsRef::as_ref(value);
-        Some((name.clone(), std::str::from_utf8(value).ok()?.to_owned()))
-    };
-    let headers: Headers = exchange
-        .received
-        .headers
-        .iter()
-        .map(|(name, value)| (name.clone(), value.to_vec()))
-        .filter_map(|pair| text(&pair))
-        .collect();
-    Context::of(&headers)
+/// The trace headers that an application received. Values that are not UTF-8 are left out.
+fn received(exchange: &Exchange) -> Headers {
+    let text = |name: &str| Some((name.to_owned(), exchange.received.header(name)?.to_owned()));
+    TRACE_HEADERS.iter().filter_map(|name| text(name)).collect()
 }
 
-fn is_trace_header(name: &str) -> bool {
-    TRACE_HEADERS.contains(&name)
+fn trace_headers(headers: &[(String, String)]) -> Headers {
+    headers.iter().filter(|(name, _)| TRACE_HEADERS.contains(&name.as_str())).cloned().collect()
 }
 
 fn owned(headers: &[(&str, &str)]) -> Headers {
@@ -117,28 +143,32 @@ fn owned(headers: &[(&str, &str)]) -> Headers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::demo::test_data::entries_of;
 
     #[test]
-    fn w3c_and_b3_stand_side_by_side_with_the_trace_id_shortened() {
-        let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
-        let headers = owned(&[
-            ("traceparent", &format!("00-{trace}-00f067aa0ba902b7-01")),
-            ("tracestate", "ot=th:8"),
-            ("b3", &format!("{trace}-00f067aa0ba902b7-1")),
-        ]);
-        let senders = [
-            Sender { name: "gateway".to_owned(), filter: true, headers },
-            Sender { name: "app".to_owned(), filter: false, headers: Headers::new() },
-        ];
-        let mut out = StyledText::plain();
-        write(&mut out, &senders, trace);
-        let text = out.take();
-        let lines: Vec<&str> = text.lines().skip(1).map(str::trim_end).collect();
+    fn each_hop_receives_what_the_one_before_it_sent() {
+        let mut entries = entries_of("a", &[200; 3], true);
+        entries[0].sent = owned(&[("traceparent", "1")]);
+        entries[1].sent = owned(&[("traceparent", "2"), ("tracestate", "ot=th:8")]);
+        let hops = Exchanges(BTreeMap::new()).path(&entries);
+        let names: Vec<&str> = hops.iter().map(|hop| hop.name.as_str()).collect();
+        assert_eq!(
+            names,
+            ["client", "gateway (Envoy)", "frontend inbound (Envoy)", "frontend outbound (Envoy)"],
+            "no application recorded this request"
+        );
+        assert_eq!((&hops[2].received, hops[2].sent.as_ref()), (&entries[0].sent, Some(&entries[1].sent)));
         let expected = [
-            "gateway                       00-4bf9…4736-00f067aa0ba902b7-01    4bf9…4736-00f067aa0ba902b7-1",
-            "                              tracestate: ot=th:8",
-            "app                           –                                   –",
+            Difference { name: "traceparent", received: Some("1"), sent: Some("2") },
+            Difference { name: "tracestate", received: None, sent: Some("ot=th:8") },
         ];
-        assert_eq!(lines, expected);
+        assert_eq!(hops[2].differences(), expected);
+    }
+
+    #[test]
+    fn the_b3_client_sends_its_headers() {
+        let hops = Exchanges(BTreeMap::new()).path(&entries_of(B3_CLIENT_TRACE, &[200], true));
+        assert_eq!(hops[0].sent.as_deref(), Some(&owned(B3_CLIENT_HEADERS)[..]));
+        assert_eq!(hops[1].received, owned(B3_CLIENT_HEADERS));
     }
 }

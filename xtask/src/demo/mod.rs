@@ -1,4 +1,4 @@
-//! `cargo xtask demo`: starts a mesh, sends traffic, and reports traces and the sampling account.
+//! `cargo xtask demo`: starts a mesh, sends traffic, and reports traces and the sampling account, as text and as a page.
 //!
 //! It shows only observed facts: spans that the receiver decoded, Envoy's access logs, headers that the applications recorded,
 //! and the filter's metrics from Envoy.
@@ -7,11 +7,16 @@ pub(crate) mod access_log;
 mod account;
 mod adjusted_count;
 mod collect;
+mod config_file;
 pub(crate) mod demo_mesh;
+mod examples;
 mod guarantees;
 mod header_path;
 pub(crate) mod hop;
 pub(crate) mod interrupt;
+mod keep;
+mod page;
+pub(crate) mod picture;
 mod report;
 pub(crate) mod source;
 pub(crate) mod styled_text;
@@ -26,36 +31,44 @@ mod test_data;
 use crate::steps::Steps;
 use crate::{build, envoy};
 use account::{Account, Observations};
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use demo_mesh::DemoMesh;
 use guarantees::Guarantees;
+use header_path::Exchanges;
 use indicatif::{ProgressBar, ProgressStyle};
 use interrupt::Interrupt;
+use report::Files;
 use serde_json::Value;
 use sidespan_harness::client::Client;
 use sidespan_harness::{Receiver, provide};
 use source::Source;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use styled_text::StyledText;
-use traffic::{B3_CLIENT_TRACE, Traffic};
+use traffic::Traffic;
 
 /// Options of `cargo xtask demo`.
 #[derive(clap::Args)]
-#[command(after_help = "Examples:
-  cargo xtask demo                                        five seconds of traffic, traces and the sampling account
+#[command(after_help = "The page is target/demo/index.html.
+
+Examples:
+  cargo xtask demo                                        five seconds of traffic, a trace and the sampling account
   cargo xtask demo --seconds 30 --rate 400                more traffic
   cp xtask/src/demo/config.json my.json                   a configuration to edit
-  cargo xtask demo --config my.json --keep                run it, and leave the mesh running")]
+  cargo xtask demo --config my.json --keep                run it, and leave the mesh running
+  cargo xtask demo --config wasmplugin.yaml               the configuration of a WasmPlugin
+  cargo xtask demo --picture docs                         write docs/demo.png and docs/demo-dark.png")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     volume: Volume,
-    /// A `pluginConfig` as JSON, instead of xtask/src/demo/config.json
+    /// A WasmPlugin or a `pluginConfig` as YAML or JSON, instead of xtask/src/demo/config.json
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Leave the mesh running until Ctrl-C
     #[arg(long)]
     keep: bool,
+    /// Write pictures of the page's top into this folder: demo.png (light) and demo-dark.png; needs Chromium
+    #[arg(long, value_name = "FOLDER")]
+    picture: Option<PathBuf>,
 }
 
 /// How much traffic.
@@ -69,16 +82,15 @@ pub(crate) struct Volume {
     rate: f64,
 }
 
-/// The configuration of the filter, unless another one is given.
-const CONFIG: &str = include_str!("config.json");
-
 /// Runs the demo.
 ///
 /// # Errors
 /// If something cannot be provided or started, or if a check fails.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     arguments.volume.check()?;
-    let config = arguments.config()?;
+    let config = config_file::read(arguments.config.as_deref())?;
+    // What is missing is said before anything starts.
+    let browser = arguments.picture.is_some().then(picture::browser).transpose()?;
     let mut steps = Steps::new(4);
     let module = steps.step("build the filter", module)?;
     let envoy = steps.step("provide an Envoy", || envoy::provide(None))?;
@@ -92,24 +104,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         let sent = send(&arguments.volume, &client, demo.mesh.host(), &demo);
         interrupt.run_unless_interrupted(sent)
     })?;
-    let (outcome, traces) = show(&demo, &config, &traffic, &observations, incomplete)?;
-    print_next_steps(&traces);
+    let (outcome, files) = show(&demo, &config, &traffic, &observations, incomplete)?;
+    if let (Some(browser), Some(folder)) = (&browser, &arguments.picture) {
+        picture::write(browser, &files.page, folder)?;
+    }
     if arguments.keep {
-        keep(&demo, &mut interrupt)?;
+        keep::keep(&demo, &mut interrupt)?;
     }
     sidespan_harness::run(demo.mesh.quit())?;
     outcome
-}
-
-// === impl Arguments ===
-
-impl Arguments {
-    fn config(&self) -> Result<Value> {
-        let Some(path) = &self.config else { return Ok(serde_json::from_str(CONFIG)?) };
-        let text = fs::read_to_string(path).with_context(|| format!("--config {}", path.display()))?;
-        let hint = "a pluginConfig as JSON is needed; start from a copy of xtask/src/demo/config.json";
-        serde_json::from_str(&text).with_context(|| format!("--config {}: {hint}", path.display()))
-    }
 }
 
 // === impl Volume ===
@@ -160,17 +163,17 @@ pub(crate) fn module() -> Result<PathBuf> {
     }
 }
 
-/// Prints the report. Returns an error if a check failed, and the file with all traces.
+/// Prints the report and writes the page. Returns an error if a check failed, and the files that were written.
 ///
 /// # Errors
-/// If the mesh cannot be asked, or the file cannot be written.
+/// If the mesh cannot be asked, or a file cannot be written.
 pub(crate) fn show(
     source: &impl Source,
     config: &Value,
     traffic: &Traffic,
     observations: &Observations,
     incomplete: Option<String>,
-) -> Result<(Result<()>, PathBuf)> {
+) -> Result<(Result<()>, Files)> {
     let guarantees = Guarantees::of(config).after_losses(account::SpanBalance::of(&observations.metrics).lost());
     let mut account = Account::of(observations, &guarantees);
     account.problems.extend(incomplete);
@@ -179,63 +182,39 @@ pub(crate) fn show(
         .problems
         .extend(source.receiver().errors().into_iter().map(|error| format!("an export was unreadable: {error}")));
     account.problems.extend(source.traps());
-    let head = format!("{} %", config["sampling"]["randomSamplingPercentage"].as_f64().unwrap_or(1.0));
+    let head = config["sampling"]["randomSamplingPercentage"].as_f64().unwrap_or(1.0);
     let traces = access_log::by_trace(&observations.entries);
+    let examples = examples::choose(&traces, &observations.spans, head);
+    let exchanges = Exchanges::of(source, &observations.entries)?;
+    let checked = report::checked(guarantees.whole_path);
+    let facts = page::Facts {
+        observations,
+        traffic,
+        exchanges: &exchanges,
+        account: &account,
+        examples: &examples,
+        head,
+        checked,
+        config,
+    };
+    let files =
+        Files { page: page::Page::of(&facts).write()?, traces: traces_file::write(&source.receiver().exports())? };
     let mut out = StyledText::for_stdout();
-    report::write_traces(&mut out, &report::examples(&traces, &observations.spans, &head), &observations.spans);
-    if let Some(entries) = traces.get(B3_CLIENT_TRACE) {
-        report::write_headers(&mut out, &header_path::of_b3_client(source, entries)?);
-    }
-    report::write_account(&mut out, &account, traffic, &head);
-    report::write_verdict(&mut out, &account.problems, guarantees.whole_path);
-    let file = traces_file::write(&source.receiver().exports())?;
+    report::write_trace(&mut out, &examples);
+    report::write_account(&mut out, &account, traffic, head);
+    report::write_verdict(&mut out, &account.problems, checked);
+    report::write_files(&mut out, &files);
     print!("{}", out.take());
     let outcome = match account.problems.len() {
         0 => Ok(()),
         n => Err(anyhow::anyhow!("{n} checks of the demo failed, see above; HARNESS_KEEP=1 keeps Envoy's logs")),
     };
-    Ok((outcome, file))
+    Ok((outcome, files))
 }
 
 fn unanswered(traffic: &Traffic) -> Option<String> {
     let first = traffic.unanswered.first()?;
     Some(format!("{} requests got no answer, such as: {first}", traffic.unanswered.len()))
-}
-
-fn print_next_steps(traces: &Path) {
-    let mut out = StyledText::for_stdout();
-    let here = std::env::current_dir().unwrap_or_default();
-    let traces = traces.strip_prefix(&here).unwrap_or(traces).display();
-    out.title("Next", "");
-    out.line(&format!("see all traces    Jaeger UI → Search → Upload → {traces} (OTLP/JSON)"));
-    out.line("change it         cp xtask/src/demo/config.json my.json, change it, cargo xtask demo --config my.json");
-    out.line("send your own     cargo xtask demo --keep leaves the mesh running and prints curl commands");
-    print!("{}", out.take());
-}
-
-/// Prints how to use the running mesh, and waits for an interrupt.
-fn keep(demo: &DemoMesh, interrupt: &mut Interrupt) -> Result<()> {
-    let (entry, host, mut out) = (demo.mesh.entry(), demo.mesh.host(), StyledText::for_stdout());
-    let plan = sidespan_harness::mesh::PLAN;
-    out.title("The mesh keeps running until Ctrl-C", "");
-    for (name, envoy) in demo.mesh.envoys() {
-        let admin = format!("http://127.0.0.1:{}/stats?filter=sidespan", envoy.admin_port());
-        out.line(&format!("{name:10} {admin}   log and access logs in {}", envoy.directory().display()));
-    }
-    out.line(&format!("\ncurl -i -H 'host: {host}' http://127.0.0.1:{entry}/checkout/1"));
-    out.line(&format!("  -H '{plan}: database=503'                  the database fails, the client sees 500"));
-    out.line(&format!("  -H '{plan}: database=503; backend=mask'    the backend hides it"));
-    out.line(&format!("  -H '{plan}: database=reset'                no answer at all"));
-    out.line("  -H 'traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01'");
-    out.line("New spans are shown here as they arrive.");
-    print!("{}", out.take());
-    sidespan_harness::run(async {
-        drop(demo.receiver.take());
-        tokio::select! {
-            () = interrupt.wait() => Ok(()),
-            ended = show_arrivals(&demo.receiver, || demo.mesh.clear()) => ended,
-        }
-    })
 }
 
 /// Prints each trace when it is complete; ends only with an error. Calls `clear` in each round.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 
 /// Width of the output in columns.
-pub(crate) const WIDTH: usize = 104;
+pub(crate) const WIDTH: usize = 100;
 
 /// The text that was written so far.
 pub(crate) struct StyledText {
@@ -15,8 +15,6 @@ pub(crate) struct StyledText {
 /// The style of a piece of text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Style {
-    /// No style.
-    Plain,
     /// Headlines.
     Bold,
     /// Details.
@@ -25,8 +23,6 @@ pub(crate) enum Style {
     Red,
     /// Successes.
     Green,
-    /// What the reader should notice.
-    Yellow,
 }
 
 // === impl StyledText ===
@@ -71,12 +67,10 @@ impl StyledText {
     /// The text with the escape sequences of the style.
     pub(crate) fn styled(&self, style: Style, text: &str) -> String {
         let code = match style {
-            Style::Plain => return text.to_owned(),
             Style::Bold => 1,
             Style::Dim => 2,
             Style::Red => 31,
             Style::Green => 32,
-            Style::Yellow => 33,
         };
         if self.colour && !text.is_empty() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
@@ -102,6 +96,15 @@ pub(crate) fn milliseconds(duration: std::time::Duration) -> String {
     format!("{:.1} ms", duration.as_secs_f64() * 1000.0)
 }
 
+/// A part of a whole in percent, with at most one decimal.
+pub(crate) fn percent(part: f64, whole: f64) -> String {
+    let share = if whole > 0.0 { 100.0 * part / whole } else { 0.0 };
+    match (share.round() - share).abs() > 0.05 {
+        true => format!("{share:.1} %"),
+        false => format!("{share:.0} %"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,6 +116,21 @@ mod tests {
             assert_eq!(thousands(number), expected);
         }
         assert_eq!((truncate("abc", 3).as_str(), truncate("abcd", 3).as_str()), ("abc", "ab…"));
+    }
+
+    #[test]
+    fn shares_have_a_decimal_only_where_it_says_something() {
+        let table = [
+            (0.0, 10.0, "0 %"),
+            (10.0, 10.0, "100 %"),
+            (1.0, 40.0, "2.5 %"),
+            (1.0, 0.0, "0 %"),
+            (5.0, 100.0, "5 %"),
+            (999.0, 1000.0, "99.9 %"),
+        ];
+        for (part, whole, expected) in table {
+            assert_eq!(percent(part, whole), expected);
+        }
     }
 
     #[test]

@@ -10,25 +10,21 @@ use std::collections::BTreeSet;
 /// Columns of the tree with the service names.
 const SERVICE: usize = 23;
 /// Columns of the span's name.
-const NAME: usize = 23;
+const NAME: usize = 22;
 
 /// The attribute that says why a span was kept.
 pub(super) const REASON: &str = "sidespan.sampling.reason";
 
-/// Attributes that are shown, in this order.
-const TAGS: &[&str] = &["url.path", "url.query", "tenant", "http.request.resend_count", "envoy.response_flags"];
-/// The same for a client span.
-const CLIENT_TAGS: &[&str] =
-    &["server.address", "envoy.upstream_cluster", "http.request.resend_count", "envoy.response_flags"];
-/// Attributes of the resource: of a service, and of the first one.
-const RESOURCE: &[&str] = &["k8s.namespace.name"];
-const ROOT_RESOURCE: &[&str] = &["k8s.namespace.name", "cloud.region"];
+/// Attributes of the first span that are shown, in this order.
+const TAGS: &[&str] = &["url.path", "tenant"];
+/// Attributes of its resource.
+const RESOURCE: &[&str] = &["k8s.namespace.name", "cloud.region"];
 
-/// Writes a headline and the spans of one trace, children below their parents, each with a line of tags.
+/// Writes a headline and the spans of one trace, children below their parents; the first one with a line of tags.
 pub(super) fn write(out: &mut StyledText, spans: &[&ReceivedSpan]) {
     let head = format!(
         "{:SERVICE$}{:7} {:NAME$} {:>9}  {:12}{:8}{}",
-        "service", "kind", "name", "time", "status", "kept by", "counts as"
+        "service", "kind", "name", "time", "status", "kept by", "stands for"
     );
     out.dim_line(&head);
     for (depth, span) in ordered(spans) {
@@ -38,7 +34,7 @@ pub(super) fn write(out: &mut StyledText, spans: &[&ReceivedSpan]) {
 
 /// Spans with their depth: each parent before its children, siblings by their start. A span whose parent is not among them
 /// is a root; nothing is left out, whatever the ids say.
-fn ordered<'a>(spans: &[&'a ReceivedSpan]) -> Vec<(usize, &'a ReceivedSpan)> {
+pub(super) fn ordered<'a>(spans: &[&'a ReceivedSpan]) -> Vec<(usize, &'a ReceivedSpan)> {
     let known: BTreeSet<&str> = spans.iter().map(|span| span.span_id.as_str()).collect();
     let mut sorted = spans.to_vec();
     sorted.sort_by_key(|span| span.start_ns);
@@ -80,11 +76,13 @@ fn write_span(out: &mut StyledText, depth: usize, span: &ReceivedSpan) {
         milliseconds(span.duration()),
         out.styled(style, &format!("{status:12}")),
         span.text(REASON).unwrap_or("?"),
-        counts_as(span),
+        stands_for(span),
     );
     out.line(&line);
-    let indent = " ".repeat(branch.chars().count());
-    out.dim_line(&truncate(&format!("{indent}{}", tags(span, depth)), WIDTH));
+    let tags = tags(span);
+    if depth == 0 && !tags.is_empty() {
+        out.dim_line(&truncate(&format!("  {tags}"), WIDTH));
+    }
 }
 
 fn branch(depth: usize) -> String {
@@ -99,35 +97,31 @@ fn kind(kind: Kind) -> String {
 }
 
 fn status(span: &ReceivedSpan) -> (Style, String) {
-    let code = span.int("http.response.status_code").or(span.int("http.status_code"));
-    let code = code.map_or_else(|| "no answer".to_owned(), |code| code.to_string());
+    let code = status_code(span);
     match span.status {
         Status::Error => (Style::Red, format!("{code} error")),
         Status::Ok | Status::Unset => (Style::Green, code),
     }
 }
 
-fn counts_as(span: &ReceivedSpan) -> String {
+/// The HTTP status as text, or that there was none.
+pub(super) fn status_code(span: &ReceivedSpan) -> String {
+    let code = span.int("http.response.status_code").or(span.int("http.status_code"));
+    code.map_or_else(|| "no response".to_owned(), |code| code.to_string())
+}
+
+fn stands_for(span: &ReceivedSpan) -> String {
     match adjusted_count::of(&span.trace_state) {
-        AdjustedCount::Known { th, count } => format!("{count:.0}  (th:{th})"),
-        AdjustedCount::Unknown => "?  (no th)".to_owned(),
+        AdjustedCount::Known { count } => format!("{count:.0}"),
+        AdjustedCount::Unknown => "unknown".to_owned(),
     }
 }
 
-fn tags(span: &ReceivedSpan, depth: usize) -> String {
-    let (own, resource) = match (span.kind, depth) {
-        (Kind::Client, _) => (CLIENT_TAGS, &[][..]),
-        (_, 0) => (TAGS, ROOT_RESOURCE),
-        (_, _) => (TAGS, RESOURCE),
-    };
-    let own = own.iter().filter_map(|key| Some((*key, span.attributes.get(*key)?)));
-    let resource = resource.iter().filter_map(|key| Some((*key, span.resource.get(*key)?)));
+fn tags(span: &ReceivedSpan) -> String {
+    let own = TAGS.iter().filter_map(|key| Some((*key, span.attributes.get(*key)?)));
+    let resource = RESOURCE.iter().filter_map(|key| Some((*key, span.resource.get(*key)?)));
     let plain = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let mut tags: Vec<String> = own.chain(resource).map(|(key, value)| format!("{key}={}", plain(value))).collect();
-    if !span.status_message.is_empty() {
-        tags.push(format!("{:?}", span.status_message));
-    }
-    tags.join(" ")
+    own.chain(resource).map(|(key, value)| format!("{key}={}", plain(value))).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -148,17 +142,17 @@ mod tests {
         server.attributes.insert("http.response.status_code".to_owned(), 503.into());
         server.attributes.insert("url.path".to_owned(), "/api".into());
         server.status = Status::Error;
-        server.status_message = "reset".to_owned();
         server.trace_state = "ot=th:0".to_owned();
         let mut client = span("t", "a", "", "frontend", Kind::Client);
         client.trace_state = "ot=th:f333".to_owned();
+        client.attributes.insert("url.path".to_owned(), "/shop".into());
         let text = text(&[server, client]);
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[1].starts_with("frontend               CLIENT  GET /"), "{text}");
-        assert!(lines[1].ends_with("20  (th:f333)"), "{text}");
+        assert!(lines[1].ends_with(" 20"), "{text}");
+        assert_eq!(lines[2], "  url.path=/shop", "tags of the first span only");
         assert!(lines[3].starts_with("└ backend              SERVER  GET /"), "{text}");
-        assert!(lines[3].contains("1.5 ms  503 error   error   1  (th:0)"), "{text}");
-        assert_eq!(lines[4], "  url.path=/api \"reset\"");
+        assert!(lines[3].ends_with("1.5 ms  503 error   error   1"), "{text}");
         assert!(lines.iter().all(|line| line.chars().count() <= WIDTH), "{text}");
     }
 

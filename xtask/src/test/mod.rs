@@ -5,6 +5,7 @@ mod programs;
 mod run;
 
 use crate::build::{build, cargo};
+use crate::demo::picture;
 use crate::go::Display;
 use crate::steps::Steps;
 use crate::{collector, envoy, istio, prometheus};
@@ -40,6 +41,9 @@ pub(crate) struct Arguments {
     /// Also run the tests of dashboard and alert rules with a real Prometheus, which need Go
     #[arg(long, conflicts_with = "no_envoy")]
     prometheus: bool,
+    /// Also run the test of the demo's page in a real browser, which needs Chromium
+    #[arg(long, conflicts_with = "no_envoy")]
+    browser: bool,
     /// Envoy to test with, such as 1.36.4 (see `cargo xtask envoy --help`)
     #[arg(long = "envoy", value_name = "V", conflicts_with = "no_envoy")]
     envoy_version: Option<String>,
@@ -55,10 +59,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         true => 3,
         false => {
             let options = usize::from(arguments.istio) + usize::from(arguments.prometheus);
-            6 + 2 * usize::from(with_collector) + 2 * options
+            6 + 2 * usize::from(with_collector) + 2 * options + usize::from(arguments.browser)
         }
     });
     let mut session = Session::new(arguments);
+    session.browser = arguments.browser.then(picture::browser).transpose()?;
     if !arguments.no_envoy {
         session.module = Some(steps.step("build the module", build)?);
         session.envoy = Some(steps.step("provide an Envoy", || session.provide_envoy())?);
@@ -76,6 +81,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let programs = steps.step("compile the tests", programs::compile)?;
     let (istio, programs): (Vec<_>, Vec<_>) = programs.into_iter().partition(Program::needs_istio);
     let (prometheus, programs): (Vec<_>, Vec<_>) = programs.into_iter().partition(Program::needs_prometheus);
+    let (browser, programs): (Vec<_>, Vec<_>) = programs.into_iter().partition(Program::needs_browser);
     let (envoy, native): (Vec<_>, Vec<_>) = programs.into_iter().partition(Program::needs_envoy);
     steps.step("unit, property, in-process host and simulation tests", || session.run_all(&native))?;
     steps.step("examples in the documentation", || session.run_documentation())?;
@@ -84,6 +90,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     if arguments.prometheus {
         steps.step("real Prometheus", || session.run_all(&prometheus))?;
+    }
+    if arguments.browser {
+        steps.step("real browser", || session.run_all(&browser))?;
     }
     if arguments.istio {
         steps.step("real Istio", || session.run_all(&istio))?;
@@ -104,6 +113,7 @@ struct Session<'a> {
     module: Option<PathBuf>,
     envoy: Option<PathBuf>,
     collector: Option<PathBuf>,
+    browser: Option<PathBuf>,
     /// Marks the processes of this run; see [`leftovers`].
     mark: String,
     tally: Tally,
@@ -121,6 +131,7 @@ impl<'a> Session<'a> {
             module: None,
             envoy: None,
             collector: None,
+            browser: None,
             mark,
             tally: Tally::default(),
             failures: Vec::new(),
@@ -170,6 +181,7 @@ impl<'a> Session<'a> {
         command.envs(self.module.as_ref().map(|path| ("SIDESPAN_WASM", path)));
         command.envs(self.envoy.as_ref().map(|path| ("ENVOY_BIN", path)));
         command.envs(self.collector.as_ref().map(|path| ("COLLECTOR_BIN", path)));
+        command.envs(self.browser.as_ref().map(|path| ("CHROMIUM_BIN", path)));
         let outcome = run::run(&mut command, &mut self.tally, || leftovers::end(&self.mark))?;
         if !outcome.left_running.is_empty() {
             println!("warning: {label} left these running, now ended: {}", outcome.left_running.join(", "));

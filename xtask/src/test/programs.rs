@@ -79,6 +79,11 @@ impl Program {
         self.integration && self.name.starts_with("prometheus")
     }
 
+    /// Whether it needs a real browser; its name says so: `xtask/tests/browser/main.rs`.
+    pub(super) fn needs_browser(&self) -> bool {
+        self.integration && self.name.starts_with("browser")
+    }
+
     /// Whether it is a benchmark. Criterion's main function accepts a filter, but no other options of test programs.
     pub(super) fn is_benchmark(&self) -> bool {
         self.benchmark
@@ -114,6 +119,7 @@ mod tests {
             (message("compiler-artifact", true, "test", "/w/tests/prometheus.rs", "/t/a"), Some(false), "Prometheus"),
             (message("compiler-artifact", true, "test", "/w/tests/host.rs", "/t/a"), Some(false), "another name"),
             (message("compiler-artifact", true, "lib", "/w/src/envoy.rs", "/t/a"), Some(false), "unit tests"),
+            (message("compiler-artifact", true, "test", "/w/tests/browser.rs", "/t/a"), Some(false), "in a browser"),
             (
                 message("compiler-artifact", true, "bench", "/w/benches/core/main.rs", "/t/a"),
                 Some(false),
@@ -131,6 +137,7 @@ mod tests {
                 assert!(!program.label.starts_with('/') && program.folder == Path::new("/w/cli"), "{program:?}");
                 assert_eq!(program.needs_istio(), why == "under Istio", "{program:?}");
                 assert_eq!(program.needs_prometheus(), why == "Prometheus", "{program:?}");
+                assert_eq!(program.needs_browser(), why == "in a browser", "{program:?}");
                 assert_eq!(program.is_benchmark(), why == "a benchmark", "{program:?}");
             }
         }
