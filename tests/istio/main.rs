@@ -76,6 +76,8 @@ fn trials(shared: &Shared) -> Vec<Trial> {
         images::without_an_image_requests_pass_untraced,
         images::with_the_registry_down_requests_pass_untraced_and_a_module_in_store_works_on,
         native::envoys_own_tracer_is_off_with_the_shipped_telemetry_and_overwrites_headers_without_it,
+        native::beside_native_opentelemetry_failing_requests_are_whole_and_deletion_takes_nothing_away,
+        native::beside_native_zipkin_failing_requests_are_whole_and_deletion_takes_nothing_away,
         traffic_extension::it_does_what_the_wasm_plugin_does,
         versions::the_same_module_works_in_every_supported_envoy_under_the_same_istiod,
     ]
