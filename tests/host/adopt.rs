@@ -175,6 +175,42 @@ fn where_nothing_was_sent_the_span_has_ids_of_its_own_below_what_came_in() {
 }
 
 #[test]
+fn of_a_request_that_never_went_upstream_envoys_note_tells_whether_the_native_tracer_exports_it() {
+    const TRACED: &str = "8c0b4f1c-5f0e-9b7a-8d3e-1f6a2b3c4d5e";
+    const UNTRACED: &str = "8c0b4f1c-5f0e-4b7a-8d3e-1f6a2b3c4d5e";
+    // A tracer was seen at work, the caller's flags, Envoy's note, spans.
+    let table = [
+        (true, None, TRACED, 0, "both agree"),
+        (true, Some("01"), TRACED, 0, "all agree"),
+        (true, Some("00"), TRACED, 1, "the caller says no"),
+        (true, None, UNTRACED, 1, "Envoy says no"),
+        (true, Some("01"), UNTRACED, 1, "Envoy says no, as its tracer follows from 1.39 on"),
+        (true, None, "9999999999999999", 1, "no UUID"),
+        (false, None, TRACED, 1, "a note without a tracer"),
+    ];
+    for (at_work, flags, id, expected, why) in table {
+        for seen in [true, false] {
+            // Worlds of one thread and configuration share what has been seen.
+            let mut world = World::new(if at_work { ADOPT.to_owned() } else { format!("{ADOPT} ") });
+            if at_work {
+                let stream = world.request(Direction::Inbound, traced("00"));
+                stream.router_sends(with(&traced("00"), &[("traceparent", &format!("00-{TRACE}-{SENT}-00"))]));
+                stream.finish(EndFacts::reset());
+            }
+            let request = flags.map_or_else(|| get("/"), traced).with("x-request-id", id);
+            let stream = match seen {
+                true => world.request(Direction::Inbound, &request),
+                false => world.unseen(Direction::Inbound, &request),
+            };
+            stream.finish(EndFacts { code: Some(500), attempts: 0, ..EndFacts::default() });
+            world.tick_after(FLUSH);
+            let counted = [u64::from(at_work), 1 - expected, 0, expected];
+            assert_eq!(counts(&world), counted, "{why}, seen {seen}");
+        }
+    }
+}
+
+#[test]
 fn a_native_tracer_that_samples_everything_is_noticed_once() {
     let mut world = World::new(ADOPT);
     let lines =

@@ -2,9 +2,18 @@
 
 use super::native::Native;
 use super::state::Stream;
+use crate::http::headers;
 use crate::propagation::{Extracted, TraceHeaders};
 use crate::sampling::{Reason, Strata};
-use crate::span::attributes::Attributes;
+use crate::span::attributes::{Attributes, path};
+
+/// Envoy's decision, which it notes in the version digit of the UUID (`UuidRequestIdConfig`, "pack_trace_reason"): 4 not traced,
+/// 9 sampled, a forced by the service, b asked for by the client.
+fn is_traced(request_id: &[u8]) -> bool {
+    request_id.len() == 36 && matches!(request_id.get(14), Some(b'9' | b'a' | b'b'))
+}
+
+// === impl Stream ===
 
 impl Stream {
     /// Whether a native tracer begins the trace here, with an id that is not known yet.
@@ -18,8 +27,24 @@ impl Stream {
     }
 
     /// Whether the native tracer has sampled the request, and so exports it.
-    pub(super) fn is_exported_by_native(&self) -> bool {
-        self.native.as_ref().is_some_and(Native::has_sampled)
+    pub(super) fn is_exported_by_native(&self, attributes: &dyn Attributes) -> bool {
+        let Some(native) = &self.native else { return false };
+        native.has_sampled() || (!native.has_sent() && self.is_exported_unsent(native, attributes))
+    }
+
+    /// The same for a request that never went upstream, so that nobody wrote its flag anywhere: both the caller and Envoy must
+    /// have wanted it. Only of a tracer that has been seen at work: Envoy notes its decision also where it has none.
+    fn is_exported_unsent(&self, native: &Native, attributes: &dyn Attributes) -> bool {
+        let at_work = self.plan.native_format().is_some();
+        if !at_work || native.caller_refuses() || self.went_upstream(attributes) {
+            return false;
+        }
+        headers::first(&attributes.request_headers(), b"x-request-id").is_some_and(is_traced)
+    }
+
+    /// Whether a host was chosen for the request. What an earlier filter or a route answers has none.
+    pub(super) fn went_upstream(&self, attributes: &dyn Attributes) -> bool {
+        self.original.seen && attributes.get(path::UPSTREAM_ADDRESS).is_some_and(|address| !address.is_empty())
     }
 
     /// Takes the ids that the native tracer sent upstream, once. False if it sent none, or is not on.

@@ -70,7 +70,7 @@ impl Stream {
         }
         let (policy, sampling) = self.policy()?;
         let decision = sampling::revise(policy, &sampling.head, &strata, sampling.cap.path());
-        if (decision.keep || decision.capped) && self.is_exported_by_native() {
+        if (decision.keep || decision.capped) && self.is_exported_by_native(attributes) {
             stats.count(Counter::NativeSampled);
             return None;
         }
@@ -143,11 +143,6 @@ impl Stream {
         };
         stats.count(counter);
         fault
-    }
-
-    /// Whether a host was chosen for the request. What an earlier filter or a route answers has none.
-    fn went_upstream(&self, attributes: &dyn Attributes) -> bool {
-        self.original.seen && attributes.get(path::UPSTREAM_ADDRESS).is_some_and(|address| !address.is_empty())
     }
 
     /// Whether Envoy's own tracer is on as well: it replaces the headers that this filter wrote, and no span would link to

@@ -58,6 +58,11 @@ impl Native {
         self.came.caller(None).is_some_and(|context| context.sampled.decision() == Some(true))
     }
 
+    /// Whether the caller has said that the trace is not sampled.
+    pub(super) fn caller_refuses(&self) -> bool {
+        self.came.caller(None).is_some_and(|context| context.sampled.decision() == Some(false))
+    }
+
     /// Keeps signals until the trace is known.
     pub(super) fn hear(&mut self, signals: impl Iterator<Item = (TraceId, Below)>) {
         self.heard = signals.take(MOST_SIGNALS).collect();
