@@ -129,14 +129,11 @@ async fn grpc_over_http2_with_two_workers() -> Result<()> {
         case("trailers only, masked", masked(Action::TrailersOnly(14)), &MASKED).grpc(),
         case("a reset, masked", masked(Action::Reset), &MASKED).grpc(),
     ];
-    for (_, protocol) in PROTOCOLS {
-        let two_workers = |_: &str, bootstrap: sidespan_harness::bootstrap::Bootstrap| bootstrap.concurrency(2);
-        let described = Described::new(protocol, MANY)?;
-        let mut beside = described.start(|mesh| mesh.http2().bootstraps(two_workers)).await?;
-        prove(&mut beside, &cases, Case::assert).await?;
-        beside.paths.mesh.quit().await?;
-    }
-    Ok(())
+    let two_workers = |_: &str, bootstrap: sidespan_harness::bootstrap::Bootstrap| bootstrap.concurrency(2);
+    let described = Described::new(NativeTracing::opentelemetry, MANY)?;
+    let mut beside = described.start(|mesh| mesh.http2().bootstraps(two_workers)).await?;
+    prove(&mut beside, &cases, Case::assert).await?;
+    beside.paths.mesh.quit().await
 }
 
 fn retried() -> [Case; 5] {
@@ -151,14 +148,11 @@ fn retried() -> [Case; 5] {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_attempts_are_linked_where_they_share_one_native_span() -> Result<()> {
-    for (_, protocol) in PROTOCOLS {
-        let backend =
-            |service: sidespan_harness::mesh::Service| service.calls("database", "/query").retries("5xx,reset", 1);
-        let mut beside = Described { backend, ..Described::new(protocol, MANY)? }.start(|mesh| mesh).await?;
-        prove(&mut beside, &retried(), Case::assert).await?;
-        beside.paths.mesh.quit().await?;
-    }
-    Ok(())
+    let backend =
+        |service: sidespan_harness::mesh::Service| service.calls("database", "/query").retries("5xx,reset", 1);
+    let mut beside = Described { backend, ..Described::new(NativeTracing::zipkin, MANY)? }.start(|mesh| mesh).await?;
+    prove(&mut beside, &retried(), Case::assert).await?;
+    beside.paths.mesh.quit().await
 }
 
 /// With `spawn_upstream_span` each attempt has an id of its own, and only that of the last one is in the headers at the end.
@@ -209,21 +203,19 @@ async fn a_request_that_an_earlier_filter_rejects_is_the_end_of_a_whole_path() -
         case("rejected where it comes in, masked", plan("at-callee").with("backend", Action::Mask), &MASKED),
         case("rejected where it goes out", plan("at-caller"), &FIVE_FAILED),
     ];
-    for (_, protocol) in PROTOCOLS {
-        let earlier = vec![
-            reject("inbound|8080||", "/query", "at-callee"),
-            reject("outbound|80||database.data.svc.cluster.local", "/query", "at-caller"),
-            reject("outbound|80||frontend.shop.svc.cluster.local", "/shop", "at-gateway"),
-        ];
-        // What the native tracer samples it exports, but the filter cannot know that where nothing was sent.
-        let mut beside = Described { earlier, ..Described::new(protocol, 0.0)? }.start(|mesh| mesh).await?;
-        prove(&mut beside, &cases, Case::assert).await?;
-        assert_eq!(beside.paths.total("native_unsent").await?, 3 * TIMES as u64);
-        assert_eq!(beside.paths.total("native_absent").await?, 0);
-        rejected_at_the_gateway(&beside).await?;
-        beside.paths.mesh.quit().await?;
-    }
-    Ok(())
+    let earlier = vec![
+        reject("inbound|8080||", "/query", "at-callee"),
+        reject("outbound|80||database.data.svc.cluster.local", "/query", "at-caller"),
+        reject("outbound|80||frontend.shop.svc.cluster.local", "/shop", "at-gateway"),
+    ];
+    // What the native tracer samples it exports, but the filter cannot know that where nothing was sent.
+    let described = Described { earlier, ..Described::new(NativeTracing::opentelemetry, 0.0)? };
+    let mut beside = described.start(|mesh| mesh).await?;
+    prove(&mut beside, &cases, Case::assert).await?;
+    assert_eq!(beside.paths.total("native_unsent").await?, 3 * TIMES as u64);
+    assert_eq!(beside.paths.total("native_absent").await?, 0);
+    rejected_at_the_gateway(&beside).await?;
+    beside.paths.mesh.quit().await
 }
 
 /// Nobody but the gateway sees the request: one span, with and without a caller.
@@ -252,35 +244,32 @@ async fn local_replies_of_the_router_are_the_end_of_a_whole_path() -> Result<()>
         // Nobody listens on port 1.
         service.calls_external("refused.example.com", "/", Cluster::new("refused", 1))
     };
-    for (name, protocol) in PROTOCOLS {
-        let mut beside = Described { backend, ..Described::new(protocol, 0.0)? }.start(|mesh| mesh).await?;
-        for case in 0..TIMES {
-            let plan = if case % 2 == 0 { Plan::new() } else { Plan::new().with("backend", Action::Mask) };
-            let headers = request_headers(&case.to_string(), &plan, &[]);
-            beside.paths.mesh.client().get(beside.paths.mesh.host(), "/shop", &borrowed(&headers)).await?;
-        }
-        let times = TIMES as u64;
-        let traces = beside
-            .traces_of(|name| match name {
-                "gateway" => times,
-                "frontend" => 2 * times,
-                "backend" => 3 * times,
-                _ => 0,
-            })
-            .await?;
-        for (case, exchange) in &beside.paths.cases()? {
-            let masks = case.parse::<usize>()? % 2 == 1;
-            let above = if masks { "marked" } else { "error" };
-            let what = format!("{name}, case {case}");
-            let reasons = [above, above, above, above, "error"];
-            assert_whole(&what, &traces[trace_of(exchange)?], &reasons, 2);
-        }
-        assert_eq!(beside.paths.total("native_unsent").await?, times, "no host: nothing was sent");
-        assert_eq!(beside.paths.total("native_adopted").await?, 5 * times);
-        beside.paths.mesh.assert_no_trap();
-        beside.paths.mesh.quit().await?;
+    let mut beside = Described { backend, ..Described::new(NativeTracing::zipkin, 0.0)? }.start(|mesh| mesh).await?;
+    for case in 0..TIMES {
+        let plan = if case % 2 == 0 { Plan::new() } else { Plan::new().with("backend", Action::Mask) };
+        let headers = request_headers(&case.to_string(), &plan, &[]);
+        beside.paths.mesh.client().get(beside.paths.mesh.host(), "/shop", &borrowed(&headers)).await?;
     }
-    Ok(())
+    let times = TIMES as u64;
+    let traces = beside
+        .traces_of(|name| match name {
+            "gateway" => times,
+            "frontend" => 2 * times,
+            "backend" => 3 * times,
+            _ => 0,
+        })
+        .await?;
+    for (case, exchange) in &beside.paths.cases()? {
+        let masks = case.parse::<usize>()? % 2 == 1;
+        let above = if masks { "marked" } else { "error" };
+        let what = format!("case {case}");
+        let reasons = [above, above, above, above, "error"];
+        assert_whole(&what, &traces[trace_of(exchange)?], &reasons, 2);
+    }
+    assert_eq!(beside.paths.total("native_unsent").await?, times, "no host: nothing was sent");
+    assert_eq!(beside.paths.total("native_adopted").await?, 5 * times);
+    beside.paths.mesh.assert_no_trap();
+    beside.paths.mesh.quit().await
 }
 
 /// Applications that do not forward `x-request-id`: from Envoy 1.39 on each proxy draws its own decision, so the native traces have

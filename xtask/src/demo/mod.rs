@@ -6,6 +6,7 @@
 pub(crate) mod access_log;
 mod account;
 mod adjusted_count;
+mod beside;
 mod collect;
 pub(crate) mod demo_mesh;
 mod guarantees;
@@ -56,6 +57,9 @@ pub(crate) struct Arguments {
     /// Leave the mesh running until Ctrl-C
     #[arg(long)]
     keep: bool,
+    /// Beside Envoy's own tracer at 1 % (nativeTracer: adopt): which of the two exported which span
+    #[arg(long, conflicts_with_all = ["config", "keep"])]
+    beside: bool,
 }
 
 /// How much traffic.
@@ -78,6 +82,9 @@ const CONFIG: &str = include_str!("config.json");
 /// If something cannot be provided or started, or if a check fails.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     arguments.volume.check()?;
+    if arguments.beside {
+        return beside::run(&arguments.volume);
+    }
     let config = arguments.config()?;
     let mut steps = Steps::new(4);
     let module = steps.step("build the filter", module)?;

@@ -38,7 +38,7 @@ pub(super) fn write(out: &mut StyledText, spans: &[&ReceivedSpan]) {
 
 /// Spans with their depth: each parent before its children, siblings by their start. A span whose parent is not among them
 /// is a root; nothing is left out, whatever the ids say.
-fn ordered<'a>(spans: &[&'a ReceivedSpan]) -> Vec<(usize, &'a ReceivedSpan)> {
+pub(super) fn ordered<'a>(spans: &[&'a ReceivedSpan]) -> Vec<(usize, &'a ReceivedSpan)> {
     let known: BTreeSet<&str> = spans.iter().map(|span| span.span_id.as_str()).collect();
     let mut sorted = spans.to_vec();
     sorted.sort_by_key(|span| span.start_ns);
