@@ -2,7 +2,7 @@
 
 use super::attributes::{Direction, EndFacts};
 use super::headers::HeaderMap;
-use super::mesh::Mesh;
+use super::mesh::{Hop, Mesh};
 use super::native::Provider;
 use super::traffic::{FLUSH, PARENT, TRACE, get, traced};
 use super::world::World;
@@ -305,6 +305,84 @@ fn mesh(broken: u16, masked: Option<u16>, attempts: u64) -> Mesh {
         })
         .service("cache", |_| 200)
         .service("db", move |_| broken)
+}
+
+#[test]
+fn filters_in_both_modes_keep_one_path() {
+    use super::traffic::ERRORS_ONLY;
+    // Which of front, back and db replace the native tracer.
+    for others in [["front"].as_slice(), &["back"], &["db"], &["front", "db"]] {
+        for provider in [Provider::OpenTelemetry, Provider::Zipkin] {
+            for masked in [None, Some(200)] {
+                let case = format!("{others:?} replace {provider:?}, masked as {masked:?}");
+                let mut mesh = Mesh::new(ADOPT);
+                for service in ["front", "back", "db"] {
+                    let app = move |hop: &Hop<'_>| match service {
+                        "front" => hop.call("back"),
+                        "back" => match hop.call("db") {
+                            200 => 200,
+                            failed => masked.unwrap_or(failed),
+                        },
+                        _ => 503,
+                    };
+                    mesh = match others.contains(&service) {
+                        true => mesh.other(service, ERRORS_ONLY, app),
+                        false => mesh.service(service, app),
+                    };
+                }
+                let mesh = mesh.native(provider, false, |_, asked| asked.unwrap_or(false));
+                let reply = mesh.request("front", get("/"));
+                assert_eq!(reply.headers.first("server-timing"), None, "{case}");
+                let spans = mesh.spans();
+                assert_eq!(spans.len(), 6, "{case}: {spans:#?}");
+                // One root, and every other span hangs below one of them.
+                let ids: Vec<_> = spans.iter().map(|(_, span)| span.span_id()).collect();
+                let linked = spans.iter().filter(|(_, span)| ids.contains(&span.parent_id())).count();
+                assert_eq!(linked, 5, "{case}: {spans:#?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_a_rule_drops_and_telemetry_pass_untouched() {
+    let drop = r#"{"nativeTracer": "adopt", "exporter": {"otlp": {"cluster": "collector"}},
+        "sampling": {"rules": [{"match": {"path": ["/api/*"]}, "drop": true}]}}"#;
+    let telemetry = with(
+        &traced("01"),
+        &[(":method", "POST"), (":path", "/v1/traces"), ("content-type", "application/x-protobuf")],
+    );
+    for (configuration, request) in [(drop, traced("01")), (ADOPT, telemetry)] {
+        let mut world = World::new(configuration);
+        let stream = world.request(Direction::Inbound, &request);
+        assert_eq!(stream.upstream_headers(), request, "nothing is written");
+        stream.router_sends(with(&request, &[("traceparent", &format!("00-{TRACE}-{SENT}-00"))]));
+        stream.response(&[(":status", "503")]);
+        stream.finish(EndFacts::default());
+        world.tick_after(FLUSH);
+        assert_eq!((world.exported().len(), world.metric("sidespan_requests_ignored_total")), (0, 1));
+    }
+}
+
+#[test]
+fn signals_of_a_trace_that_is_not_known_yet_are_bounded_and_judged_at_the_end() {
+    let signal = |trace: &str, number: usize| format!("trace;desc=00-{trace}-{number:016x}-01;th=0");
+    let many = |own: usize| {
+        (1..=20).map(|number| signal(if number == own { TRACE } else { OTHER }, number)).collect::<Vec<_>>().join(",")
+    };
+    // Among others at a place within the bound, beyond it, and none of the own trace.
+    for (own, kept) in [(1, 1), (8, 1), (9, 0), (99, 0)] {
+        let mut world = World::new(ADOPT);
+        let stream = world.request(Direction::Unspecified, get("/"));
+        stream.router_sends(with(&get("/"), &[("x-b3-traceid", TRACE), ("x-b3-spanid", SENT), ("x-b3-sampled", "0")]));
+        stream.response(&[(":status", "200"), ("server-timing", many(own).as_str())]);
+        assert_eq!(stream.downstream_headers().first("server-timing"), None);
+        stream.finish(EndFacts::default());
+        world.tick_after(FLUSH);
+        assert_eq!(world.exported().len(), kept, "{own}");
+        assert_eq!(world.metric("sidespan_signals_received_total"), kept as u64, "{own}");
+        assert_eq!(world.metric("sidespan_signals_ignored_total"), 1 - kept as u64, "{own}");
+    }
 }
 
 #[test]

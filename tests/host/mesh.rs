@@ -53,6 +53,8 @@ struct Worker(Sender<Job>);
 /// A service with its sidecar; a gateway has no application.
 struct Pod {
     name: &'static str,
+    /// Envoy's own tracer is on, if the mesh has one.
+    native: bool,
     inbound: Worker,
     outbound: Worker,
     app: App,
@@ -183,13 +185,27 @@ impl Mesh {
         self.native.as_ref().map(|native| native.spans.borrow().clone()).unwrap_or_default()
     }
 
+    /// A service whose sidecar has another `pluginConfig`, and no tracer of its own.
+    pub fn other<A: Into<Answer>>(
+        mut self,
+        name: &'static str,
+        configuration: &str,
+        app: impl Fn(&Hop<'_>) -> A + 'static,
+    ) -> Self {
+        let usual = std::mem::replace(&mut self.configuration, configuration.to_owned());
+        self.add(name, "sidecar", Box::new(move |hop| app(hop).into()));
+        self.configuration = usual;
+        self.pods.get_mut(name).expect("just added").native = false;
+        self
+    }
+
     fn add(&mut self, name: &'static str, role: &str, app: App) {
         let process = Process::at(self.clock.clone());
         let worker = || {
             let node_id = format!("{role}~10.0.0.1~{name}-0.store~store.svc.cluster.local");
             Worker::start(self.initialize, process.clone(), node_id, self.configuration.clone())
         };
-        let pod = Pod { name, inbound: worker(), outbound: worker(), app };
+        let pod = Pod { name, native: true, inbound: worker(), outbound: worker(), app };
         self.pods.insert(name, pod);
     }
 
@@ -202,7 +218,7 @@ impl Mesh {
     fn exchange(&self, caller: &Pod, service: &str, headers: HeaderMap, attempts: u64) -> Reply {
         let start = self.step();
         let grpc = headers.text("content-type").is_some_and(|kind| kind == "application/grpc");
-        let span = self.native.as_ref().map(|native| native.start(caller.name, &headers));
+        let span = self.native_span(caller, &headers);
         let (stream, upstream) = caller.outbound.request(Direction::Outbound, headers);
         let upstream = self.routed(caller, &caller.outbound, stream, upstream, span.as_ref());
         let mut made = 0;
@@ -228,7 +244,7 @@ impl Mesh {
     fn deliver(&self, service: &str, headers: HeaderMap) -> Reply {
         let start = self.step();
         let pod = &self.pods[service];
-        let span = self.native.as_ref().map(|native| native.start(pod.name, &headers));
+        let span = self.native_span(pod, &headers);
         let (stream, headers) = pod.inbound.request(Direction::Inbound, headers);
         let headers = self.routed(pod, &pod.inbound, stream, headers, span.as_ref());
         let reply = Reply::of((pod.app)(&Hop { mesh: self, pod, headers }));
@@ -237,6 +253,11 @@ impl Mesh {
         let facts = if status == 0 { EndFacts::reset() } else { EndFacts::default() };
         let headers = pod.inbound.respond(stream, reply, facts.after(self.since(start)));
         Reply { status, headers, trailers }
+    }
+
+    /// The span that Envoy's own tracer starts before any filter.
+    fn native_span(&self, pod: &Pod, headers: &HeaderMap) -> Option<NativeSpan> {
+        self.native.as_ref().filter(|_| pod.native).map(|native| native.start(pod.name, headers))
     }
 
     /// The router sends a request, with the headers of the native tracer if there is one.
