@@ -1,10 +1,8 @@
 //! Services behind sidecar processes of their own, without any wasm module.
 
-use serde_json::json;
-use sidespan_harness::bootstrap::{Cluster, Tracer};
-use sidespan_harness::mesh::{Action, Forwarding, Mesh, MeshBuilder, PLAN, Plan, Service};
+use sidespan_harness::mesh::{Action, Forwarding, Mesh, MeshBuilder, NativeTracing, PLAN, Plan, Service};
 use sidespan_harness::span::{Kind, only};
-use sidespan_harness::{Receiver, Result, envoy_binary};
+use sidespan_harness::{ReceivedSpan, Receiver, Result, envoy_binary};
 use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(10);
@@ -96,25 +94,34 @@ async fn grpc_passes_every_hop_with_its_status() -> Result<()> {
 
 #[tokio::test]
 async fn spans_of_several_processes_link_when_envoys_own_tracer_makes_them() -> Result<()> {
-    let receiver = Receiver::start().await?;
-    let mesh = Mesh::builder()
-        .service(Service::new("frontend", "shop").calls("backend", "/api"))
-        .service(Service::new("backend", "shop"))
-        .cluster(Cluster::new("collector", receiver.port()))
-        .listeners(|service, listener| {
-            let tracer = Tracer::OpenTelemetry { cluster: "collector".to_owned(), service: service.to_owned() };
-            listener.tracer(&tracer, 100.0)
+    for tracing in [NativeTracing::opentelemetry, NativeTracing::zipkin] {
+        let receiver = Receiver::start().await?;
+        let mesh = Mesh::builder()
+            .gateway("istio-ingressgateway", "frontend")
+            .service(Service::new("frontend", "shop").calls("backend", "/api"))
+            .service(Service::new("backend", "shop"))
+            .native_tracing(tracing(&receiver, 100.0).with_upstream_spans())
+            .start(&envoy_binary()?)
+            .await?;
+        assert_eq!(mesh.client().get(mesh.host(), "/", &[]).await?.status, 200);
+        let spans = sidespan_harness::eventually("two spans of each of four listeners", SOON, async || {
+            let spans = receiver.spans_of_all_protocols();
+            anyhow::ensure!(spans.len() == 8, "{spans:#?}");
+            Ok(spans)
         })
-        .bootstraps(|_, bootstrap| bootstrap.runtime("tracing.opentelemetry.min_flush_spans", 1).with(json!({})))
-        .start(&envoy_binary()?)
         .await?;
-    assert_eq!(mesh.client().get(mesh.host(), "/", &[]).await?.status, 200);
-    let spans = receiver.wait_for(3, SOON).await?;
-    let find = |service: &str, kind| only(&spans, |span| span.service() == service && span.kind == kind);
-    let (server, client) = (find("frontend", Kind::Server)?, find("frontend", Kind::Client)?);
-    let callee = find("backend", Kind::Server)?;
-    assert!(server.is_root());
-    assert_eq!((&client.parent_span_id, &callee.parent_span_id), (&server.span_id, &client.span_id));
+        let mut path = vec![only(&spans, ReceivedSpan::is_root)?];
+        while let Some(span) =
+            path.last().and_then(|last| spans.iter().find(|span| span.parent_span_id == last.span_id))
+        {
+            path.push(span);
+        }
+        let services: Vec<_> = path.iter().map(|span| span.service()).collect();
+        let gateway = "istio-ingressgateway.istio-system";
+        let (frontend, backend) = ("frontend.shop", "backend.shop");
+        assert_eq!(services, [gateway, gateway, frontend, frontend, frontend, frontend, backend, backend]);
+        assert!(path.iter().all(|span| span.text("http.status_code") == Some("200") || span.kind == Kind::Client));
+    }
     Ok(())
 }
 

@@ -13,6 +13,10 @@
 )]
 
 mod absent;
+mod beside;
+mod beside_mesh;
+mod beside_storm;
+mod beside_variants;
 mod cancelled;
 mod cap;
 mod collector;

@@ -62,6 +62,7 @@ async fn a_native_tracer_that_overwrites_us_is_counted_and_warned_of_once() -> R
     assert!(ours.iter().all(|span| span.kind == Kind::Server && span.parent_span_id == PARENT[36..52]));
     assert_eq!(stage.envoy.wait_for_stat(OVERWRITTEN, 5, SOON).await?, 5);
     assert_eq!(warnings(&stage), 1, "one line, not five");
+    assert!(stage.envoy.log().contains("set nativeTracer: adopt"), "it names the mode that goes with such a tracer");
     // Zipkin's writes B3 beside our traceparent, where nobody had asked for B3: two headers that disagree.
     stage.client("zipkin")?.get("backend", "/", &[("traceparent", PARENT)]).await?;
     let sent = stage.app.take().remove(0);

@@ -3,10 +3,10 @@
 
 use crate::paths::{HOPS, Paths, all_exported, borrowed, config, request_headers, threshold, trace_of, weight};
 use crate::stage::filter;
-use serde_json::json;
+use serde_json::{Value, json};
 use sidespan_harness::bootstrap::Cluster;
-use sidespan_harness::mesh::{Action, Forwarding, Mesh, Plan, Service};
-use sidespan_harness::{ReceivedSpan, Receiver, Result, envoy_binary};
+use sidespan_harness::mesh::{Action, Forwarding, Mesh, MeshBuilder, Plan, Service};
+use sidespan_harness::{ReceivedSpan, Receiver, Result, envoy_binary, merge};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -15,13 +15,13 @@ const PER_SECOND: usize = 5;
 /// Failing paths a second, twelve times what the cap of one worker allows.
 const RATE: u64 = 60;
 
-/// gateway → frontend → backend → database, and frontend → cart on the side.
-async fn start(forwarding: Forwarding, head: u32) -> Result<Paths> {
+/// gateway → frontend → backend → database, and frontend → cart on the side, with this `pluginConfig` everywhere.
+pub async fn start(
+    settings: &Value,
+    forwarding: Forwarding,
+    change: impl FnOnce(MeshBuilder) -> MeshBuilder,
+) -> Result<Paths> {
     let receiver = Receiver::start().await?;
-    let errors = json!({"percentage": 100, "maxPerSecond": PER_SECOND});
-    let sampling = json!({"randomSamplingPercentage": head, "errors": errors});
-    // The delay of a fresh installation: it is the window of the cap.
-    let settings = config(json!({"exporter": {"batch": {"delay": null}}, "sampling": sampling}));
     let service = |name: &str| Service::new(name, "shop").forwards(forwarding);
     let mesh = Mesh::builder()
         .gateway("istio-ingressgateway", "frontend")
@@ -29,16 +29,22 @@ async fn start(forwarding: Forwarding, head: u32) -> Result<Paths> {
         .service(service("backend").calls("database", "/query"))
         .service(service("cart"))
         .service(service("database"))
-        .filter(filter(&settings)?)
+        .filter(filter(settings)?)
         .cluster(Cluster::new("collector", receiver.port()))
-        .bootstraps(|_, bootstrap| bootstrap.concurrency(WORKERS as u32))
-        .start(&envoy_binary()?)
-        .await?;
+        .bootstraps(|_, bootstrap| bootstrap.concurrency(WORKERS as u32));
+    let mesh = change(mesh).start(&envoy_binary()?).await?;
     Ok(Paths { mesh, receiver })
 }
 
+/// A cap that the storm exceeds, and the delay of a fresh installation: it is the window of the cap.
+pub fn capped(config: fn(Value) -> Value, sampling: Value) -> Value {
+    let mut sampling = sampling;
+    merge(&mut sampling, json!({"errors": {"percentage": 100, "maxPerSecond": PER_SECOND}}));
+    config(json!({"exporter": {"batch": {"delay": null}}, "sampling": sampling}))
+}
+
 /// Every request fails at the database, and every third of them is answered 200 by the backend. Answers how many there were.
-async fn rage(paths: &Paths, seconds: u64) -> usize {
+pub async fn rage(paths: &Paths, seconds: u64) -> usize {
     let begin = Instant::now();
     let mut tick = tokio::time::interval(Duration::from_millis(1000 / RATE));
     // On a busy machine the storm has a lull, not a burst.
@@ -61,15 +67,17 @@ async fn rage(paths: &Paths, seconds: u64) -> usize {
 }
 
 /// Where on the failing path a span is. The call of the cart is good, and kept by the head only.
-fn hop_of(span: &ReceivedSpan) -> Option<usize> {
+pub fn hop_of(span: &ReceivedSpan) -> Option<usize> {
     if span.text("url.full").is_some_and(|url| url.ends_with("/cart")) {
         return None;
     }
-    HOPS.iter().position(|(service, kind)| (span.service(), span.kind) == (*service, *kind))
+    // Beside a native tracer the namespace is part of the name.
+    let name = span.service().split('.').next().unwrap_or_default();
+    HOPS.iter().position(|(service, kind)| (name, span.kind) == (*service, *kind))
 }
 
 /// Waits for the end of a storm of `sent` requests.
-async fn settled(paths: &Paths, sent: usize) -> Result<()> {
+pub async fn settled(paths: &Paths, sent: usize) -> Result<()> {
     let passes = |name: &str| match name {
         "frontend" => 3,
         "backend" => 2,
@@ -79,9 +87,25 @@ async fn settled(paths: &Paths, sent: usize) -> Result<()> {
     all_exported(&envoys, &paths.receiver).await
 }
 
+/// How many of the traces have the whole failing path, and how many there are.
+pub fn survivors(traces: &BTreeMap<String, Vec<ReceivedSpan>>) -> (usize, usize) {
+    let is_whole = |spans: &&Vec<ReceivedSpan>| {
+        let mut there: Vec<_> = spans.iter().filter_map(hop_of).collect();
+        there.sort_unstable();
+        there == [0, 1, 2, 3, 4, 5]
+    };
+    let whole = traces.values().filter(is_whole).count();
+    println!("{whole} of {} survivors whole", traces.len());
+    // For whoever looks for the reason: without the first windows, in which no hop knew of a storm.
+    let start = traces.values().flatten().map(|span| span.start_ns).min().unwrap_or_default() + 3_000_000_000;
+    let later = || traces.values().filter(|spans| spans.iter().all(|span| span.start_ns > start));
+    println!("without the first three seconds: {} of {}", later().filter(is_whole).count(), later().count());
+    (whole, traces.len())
+}
+
 /// Of each hop: the sum of the weights against the number of requests, all of which failed there or below. Answers those whose count
 /// is wrong.
-fn biased(spans: &[ReceivedSpan], sent: usize, seconds: f64) -> Vec<String> {
+pub fn biased(spans: &[ReceivedSpan], sent: usize, seconds: f64) -> Vec<String> {
     let mut out = Vec::new();
     for (index, (service, kind)) in HOPS.iter().enumerate() {
         let kept: Vec<_> = spans.iter().filter(|span| hop_of(span) == Some(index)).collect();
@@ -106,7 +130,8 @@ fn biased(spans: &[ReceivedSpan], sent: usize, seconds: f64) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_survives_a_storm_is_whole_and_counts_stay_true() -> Result<()> {
-    let mut paths = start(Forwarding::All, 1).await?;
+    let settings = capped(config, json!({"randomSamplingPercentage": 1}));
+    let mut paths = start(&settings, Forwarding::All, |mesh| mesh).await?;
     let (begin, sent) = (Instant::now(), rage(&paths, 18).await);
     let seconds = begin.elapsed().as_secs_f64();
     settled(&paths, sent).await?;
@@ -120,18 +145,9 @@ async fn what_survives_a_storm_is_whole_and_counts_stay_true() -> Result<()> {
             traces.remove(trace_of(exchange)?);
         }
     }
-    let is_whole = |spans: &&Vec<ReceivedSpan>| {
-        let mut there: Vec<_> = spans.iter().filter_map(hop_of).collect();
-        there.sort_unstable();
-        there == [0, 1, 2, 3, 4, 5]
-    };
-    let (whole, survivors) = (traces.values().filter(is_whole).count(), traces.len());
+    let (whole, survivors) = survivors(&traces);
     let share = whole as f64 / survivors.max(1) as f64;
-    println!("{sent} failing paths in {seconds:.1} s: {whole} of {survivors} survivors whole ({:.1} %)", share * 100.0);
-    // For whoever looks for the reason: without the first windows, in which no hop knew of a storm.
-    let start = paths.receiver.spans().iter().map(|span| span.start_ns).min().unwrap_or_default() + 3_000_000_000;
-    let later = || traces.values().filter(|spans| spans.iter().all(|span| span.start_ns > start));
-    println!("without the first three seconds: {} of {}", later().filter(is_whole).count(), later().count());
+    println!("{sent} failing paths in {seconds:.1} s");
     let biased = biased(&paths.receiver.spans(), sent, seconds);
     paths.mesh.assert_no_trap();
     assert!(survivors as f64 >= 2.0 * seconds, "the cap leaves room for more than {survivors}");
@@ -143,7 +159,8 @@ async fn what_survives_a_storm_is_whole_and_counts_stay_true() -> Result<()> {
 /// What hops tell each other in `tracestate` is lost at each application: traces may be torn, but counts are not wrong.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn behind_applications_that_drop_tracestate_counts_stay_true() -> Result<()> {
-    let mut paths = start(Forwarding::WithoutState, 0).await?;
+    let settings = capped(config, json!({"randomSamplingPercentage": 0}));
+    let mut paths = start(&settings, Forwarding::WithoutState, |mesh| mesh).await?;
     let (begin, sent) = (Instant::now(), rage(&paths, 10).await);
     let seconds = begin.elapsed().as_secs_f64();
     settled(&paths, sent).await?;

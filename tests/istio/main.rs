@@ -82,6 +82,8 @@ fn trials(shared: &Shared) -> Vec<Trial> {
         install::the_patch_for_an_existing_telemetry_keeps_its_fields_and_its_reverse_restores_it,
         install::a_plugin_in_one_namespace_changes_the_tracing_of_that_namespace_alone,
         native::envoys_own_tracer_is_off_with_the_shipped_telemetry_and_overwrites_headers_without_it,
+        native::beside_native_opentelemetry_failing_requests_are_whole_and_deletion_takes_nothing_away,
+        native::beside_native_zipkin_failing_requests_are_whole_and_deletion_takes_nothing_away,
         traffic_extension::it_does_what_the_wasm_plugin_does,
         versions::the_same_module_works_in_every_supported_envoy_under_the_same_istiod,
     ]

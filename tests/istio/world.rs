@@ -18,8 +18,9 @@ pub const NATIVE_TRACING_OFF: &str = "deploy/components/native-tracing-off/telem
 /// Longer than anything here should take, on a busy machine.
 pub const SOON: Duration = Duration::from_secs(30);
 
-/// The name of the native tracer in the mesh configuration.
+/// The names of the native tracers in the mesh configuration: OpenTelemetry's and Zipkin's.
 pub const NATIVE: &str = "native";
+pub const NATIVE_ZIPKIN: &str = "native-zipkin";
 
 pub struct World {
     /// `None` only while another mesh is started.
@@ -48,7 +49,10 @@ impl World {
         let tracer = json!({
             "name": NATIVE, "opentelemetry": {"service": COLLECTOR, "port": 4318, "http": {"path": "/v1/traces", "timeout": "5s"}},
         });
-        let config = MeshConfig { access_log_format: "%RESPONSE_CODE%".to_owned(), extension_providers: vec![tracer] };
+        let zipkin =
+            json!({"name": NATIVE_ZIPKIN, "zipkin": {"service": COLLECTOR, "port": 4318, "path": "/api/v2/spans"}});
+        let extension_providers = vec![tracer, zipkin];
+        let config = MeshConfig { access_log_format: "%RESPONSE_CODE%".to_owned(), extension_providers };
         let control = ControlPlane::start(&programs, &config, |_| {}).await?;
         for file in provide::prometheus_operator_crds()? {
             control.kubectl().run(&["apply", "--server-side", "-f", &file.to_string_lossy()], "").await?;
@@ -140,6 +144,14 @@ impl World {
         Ok(plugin)
     }
 
+    /// A Telemetry that has a native tracer sample a percentage of the requests.
+    pub async fn native_telemetry(&self, provider: &str, percentage: u32) -> Result<Value> {
+        let mut telemetry = self.shipped_telemetry().await?;
+        telemetry["spec"] =
+            json!({"tracing": [{"providers": [{"name": provider}], "randomSamplingPercentage": percentage}]});
+        Ok(telemetry)
+    }
+
     pub async fn shipped_telemetry(&self) -> Result<Value> {
         let mut objects = self.manifest(NATIVE_TRACING_OFF).await?;
         objects.pop().context(NATIVE_TRACING_OFF)
@@ -210,6 +222,11 @@ impl World {
     /// Only the Telemetry stays.
     pub async fn uninstall(&mut self) -> Result<()> {
         let telemetry = self.shipped_telemetry().await?;
+        self.uninstall_beside(telemetry).await
+    }
+
+    /// Only this Telemetry stays.
+    pub async fn uninstall_beside(&mut self, telemetry: Value) -> Result<()> {
         self.put_in_force(vec![telemetry]).await?;
         for (name, agent) in self.mesh().agents() {
             agent.wait_for_no_extension().await.with_context(|| name.to_owned())?;

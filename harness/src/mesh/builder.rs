@@ -1,6 +1,7 @@
 //! Starts the processes of a mesh, those called before their callers.
 
 use super::app::{App, Behaviour};
+use super::native_tracing::NativeTracing;
 use super::running::Mesh;
 use super::service::Service;
 use crate::bootstrap::{Bootstrap, Cluster, Direction, Filter, Listener, Node, Route, VirtualHost};
@@ -19,6 +20,7 @@ pub struct MeshBuilder {
     filters: Vec<Filter>,
     clusters: Vec<Cluster>,
     access_log: Option<String>,
+    native_tracing: Option<NativeTracing>,
     http2: bool,
     listeners: Option<Change<Listener>>,
     bootstraps: Option<Change<Bootstrap>>,
@@ -70,6 +72,13 @@ impl MeshBuilder {
     #[must_use]
     pub fn access_log(mut self, format: &str) -> Self {
         self.access_log = Some(format.to_owned());
+        self
+    }
+
+    /// Envoy's own tracer on every listener.
+    #[must_use]
+    pub fn native_tracing(mut self, tracing: NativeTracing) -> Self {
+        self.native_tracing = Some(tracing);
         self
     }
 
@@ -203,7 +212,13 @@ impl MeshBuilder {
         listeners: impl IntoIterator<Item = Listener>,
         clusters: impl IntoIterator<Item = Cluster>,
     ) -> Bootstrap {
+        let traced = |listener| match &self.native_tracing {
+            Some(tracing) => tracing.listener(listener, &node),
+            None => listener,
+        };
+        let listeners: Vec<Listener> = listeners.into_iter().map(traced).collect();
         let bootstrap = listeners.into_iter().fold(Bootstrap::new(node), Bootstrap::listener);
+        let bootstrap = self.native_tracing.iter().fold(bootstrap, |bootstrap, tracing| tracing.bootstrap(bootstrap));
         let bootstrap = clusters.into_iter().chain(self.clusters.iter().cloned()).fold(bootstrap, Bootstrap::cluster);
         match &self.bootstraps {
             Some(change) => change(owner, bootstrap),

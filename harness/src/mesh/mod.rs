@@ -10,12 +10,14 @@
 
 pub(crate) mod app;
 mod builder;
+mod native_tracing;
 mod plan;
 mod running;
 mod service;
 
 pub use self::app::{Call, Exchange, Forwarding};
 pub use self::builder::MeshBuilder;
+pub use self::native_tracing::NativeTracing;
 pub use self::plan::{ANSWER, Action, PLAN, Plan};
 pub use self::running::Mesh;
 pub use self::service::Service;

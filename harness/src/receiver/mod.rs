@@ -105,6 +105,12 @@ impl Receiver {
         lock(&self.state).zipkin.clone()
     }
 
+    /// OTLP and Zipkin spans received so far, those of Zipkin with OpenTelemetry's names.
+    pub fn spans_of_all_protocols(&self) -> Vec<ReceivedSpan> {
+        let state = lock(&self.state);
+        state.spans.iter().cloned().chain(state.zipkin.iter().map(ZipkinSpan::to_received)).collect()
+    }
+
     /// Every export call so far, also those refused by the script.
     pub fn exports(&self) -> Vec<Export> {
         lock(&self.state).exports.clone()

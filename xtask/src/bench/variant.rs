@@ -28,6 +28,8 @@ enum Kind {
     OpenTelemetry,
     Zipkin,
     Wasm(PathBuf, Option<Value>),
+    /// Both; the filter exports what the tracer does not sample and what failed.
+    Beside(PathBuf),
 }
 
 /// Name of the variant that the others are compared with.
@@ -40,6 +42,8 @@ pub(super) fn native(percentage: f64) -> String {
 pub(super) fn sidespan(percentage: f64) -> String {
     format!("sidespan {percentage} %")
 }
+/// Name of Envoy's own OpenTelemetry tracer at 1 % with the filter beside it, which adopts its ids.
+pub(super) const BESIDE: &str = "native 1 % + adopt";
 /// Name of a filter that does nothing and has only the exports of sidespan.
 pub(super) const NO_OP: &str = "no-op wasm, stripped";
 
@@ -73,6 +77,8 @@ pub(super) fn all(modules: &Modules, candidates: &[(String, PathBuf)]) -> Result
     for rate in RATES.into_iter().chain([0.0]) {
         all.push(Variant::filter(sidespan(rate), rate, &modules.sidespan, json!({})));
     }
+    let beside = Variant::tracer(BESIDE.to_owned(), 1.0, Kind::Beside(modules.sidespan.clone()));
+    all.push(Variant { keeps_errors: true, ..beside });
     let no_bias = json!({"sampling": {"errors": {"percentage": 0, "wholePath": false}}});
     all.push(Variant {
         keeps_errors: false,
@@ -88,6 +94,15 @@ pub(super) fn all(modules: &Modules, candidates: &[(String, PathBuf)]) -> Result
     Ok(all)
 }
 
+/// The `pluginConfig` that all variants of the filter have.
+fn base() -> Value {
+    json!({
+        "exporter": {"otlp": {"cluster": "collector"}, "batch": {"delay": "100ms"}},
+        // A cap that no burst reaches. Otherwise the number of spans would depend on the speed of the machine.
+        "sampling": {"errors": {"maxPerSecond": 1_000_000}},
+    })
+}
+
 // === impl Variant ===
 
 impl Variant {
@@ -100,11 +115,8 @@ impl Variant {
     }
 
     fn filter(name: String, percentage: f64, module: &std::path::Path, options: Value) -> Self {
-        let mut config = json!({
-            "exporter": {"otlp": {"cluster": "collector"}, "batch": {"delay": "100ms"}},
-            // A cap that no burst reaches. Otherwise the number of spans would depend on the speed of the machine.
-            "sampling": {"randomSamplingPercentage": percentage, "errors": {"maxPerSecond": 1_000_000}},
-        });
+        let mut config = base();
+        merge(&mut config, json!({"sampling": {"randomSamplingPercentage": percentage}}));
         merge(&mut config, options);
         let kind = Kind::Wasm(module.to_owned(), Some(config));
         Self { name, rate: Some(percentage / 100.0), keeps_errors: true, unchecked: false, kind }
@@ -132,6 +144,12 @@ impl Variant {
             Kind::Plain => listener,
             Kind::OpenTelemetry => listener.tracer(&Tracer::OpenTelemetry { cluster, service }, percentage),
             Kind::Zipkin => listener.tracer(&Tracer::Zipkin { cluster }, percentage),
+            Kind::Beside(module) => {
+                let mut config = base();
+                merge(&mut config, json!({"nativeTracer": "adopt", "resource": {"service.name": name}}));
+                let listener = listener.tracer(&Tracer::OpenTelemetry { cluster, service }, percentage);
+                listener.filter(Wasm::new(module).named(name).configuration(&config))
+            }
             Kind::Wasm(module, None) => listener.filter(Wasm::new(module).named(name)),
             Kind::Wasm(module, Some(Value::String(text))) => {
                 listener.filter(Wasm::new(module).named(name).raw_configuration(text))

@@ -25,7 +25,7 @@ pub(super) fn read(file: Option<&Path>) -> Result<Value> {
 fn of_text(text: &str) -> Result<Value> {
     let documents = match yaml::read(text) {
         Ok(documents) => documents,
-        Err(broken) => bail!("line {}: neither YAML nor JSON: {}; {HINT}", broken.line, broken.problem),
+        Err(broken) => bail!("line {}: neither YAML nor JSON: {}; {HINT}", broken.position.line, broken.problem),
     };
     let values: Vec<&Value> =
         documents.iter().map(|document| &document.value).filter(|value| !value.is_null()).collect();

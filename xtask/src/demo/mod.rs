@@ -6,6 +6,7 @@
 pub(crate) mod access_log;
 mod account;
 mod adjusted_count;
+mod beside;
 mod collect;
 mod config_file;
 pub(crate) mod demo_mesh;
@@ -69,6 +70,9 @@ pub(crate) struct Arguments {
     /// Write pictures of the page's top into this folder: demo.png (light) and demo-dark.png; needs Chromium
     #[arg(long, value_name = "FOLDER")]
     picture: Option<PathBuf>,
+    /// Beside Envoy's own tracer at 1 % (nativeTracer: adopt): which of the two exported which span
+    #[arg(long, conflicts_with_all = ["config", "keep", "picture"])]
+    beside: bool,
 }
 
 /// How much traffic.
@@ -88,6 +92,9 @@ pub(crate) struct Volume {
 /// If something cannot be provided or started, or if a check fails.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     arguments.volume.check()?;
+    if arguments.beside {
+        return beside::run(&arguments.volume);
+    }
     let config = config_file::read(arguments.config.as_deref())?;
     // What is missing is said before anything starts.
     let browser = arguments.picture.is_some().then(picture::browser).transpose()?;
