@@ -31,7 +31,7 @@ impl Fault {
     }
 
     /// Starts a sidecar with this fault, sends requests, and follows the page.
-    async fn is_found(self) -> Result<()> {
+    async fn lead_to_row(self) -> Result<()> {
         let app = Upstream::ok().await?;
         let listener = (self.change)(Listener::inbound("app").filter(self.wasm));
         let bootstrap = Bootstrap::new(Node::sidecar("backend", "shop"))
@@ -84,7 +84,7 @@ async fn the_page_leads_to_the_row_of_a_configuration_that_is_refused_or_keeps_n
         fault("no exporter", changed(json!({"exporter": null}))?, "has no exporter"),
     ];
     for fault in faults {
-        fault.is_found().await?;
+        fault.lead_to_row().await?;
     }
     assert!(receiver.spans().is_empty(), "nothing of any of them");
     Ok(())
@@ -95,8 +95,8 @@ async fn the_page_leads_to_the_row_of_a_collector_that_cannot_be_reached() -> Re
     let receiver = Receiver::start().await?;
     receiver.refuse().await?;
     let unknown = changed(json!({"exporter": {"otlp": {"cluster": "outbound|4318||missing.svc"}}}))?;
-    Fault::new("an unknown cluster", unknown, receiver.port(), "Envoy has no such cluster").is_found().await?;
-    Fault::new("a collector that is down", changed(json!({}))?, receiver.port(), "cannot connect").is_found().await
+    Fault::new("an unknown cluster", unknown, receiver.port(), "Envoy has no such cluster").lead_to_row().await?;
+    Fault::new("a collector that is down", changed(json!({}))?, receiver.port(), "cannot connect").lead_to_row().await
 }
 
 #[tokio::test]
@@ -104,7 +104,7 @@ async fn the_page_leads_to_the_row_of_a_queue_that_overflows() -> Result<()> {
     let receiver = Receiver::start().await?;
     receiver.answer_with(Reply::Accept.after(Duration::from_millis(500)));
     let small = changed(json!({"exporter": {"queue": {"maxBytes": "64KiB"}, "batch": {"maxSpans": 10}}}))?;
-    Fault::new("a small queue", small, receiver.port(), "`sidespan_dropped_queue_full_plain_total`").is_found().await
+    Fault::new("a small queue", small, receiver.port(), "`sidespan_dropped_queue_full_plain_total`").lead_to_row().await
 }
 
 #[tokio::test]
@@ -115,7 +115,7 @@ async fn the_page_leads_to_the_row_of_a_native_tracer_that_is_on_as_well() -> Re
         let tracer = Tracer::OpenTelemetry { cluster: "app".to_owned(), service: "native".to_owned() };
         listener.tracer(&tracer, 100.0)
     };
-    fault.is_found().await
+    fault.lead_to_row().await
 }
 
 /// With a real OpenTelemetry Collector; `cargo xtask test --no-collector` leaves this out.
@@ -133,7 +133,7 @@ mod collector {
         let not_found = Upstream::start(|_| status(404, "404 page not found")).await?;
         let (http, grpc) = (collector.http_port(), collector.grpc_port());
         let path = changed(json!({"exporter": {"otlp": {"path": "/v1/spans"}}}))?;
-        Fault::new("a wrong path", path, http, "refuses what is sent").is_found().await?;
+        Fault::new("a wrong path", path, http, "refuses what is sent").lead_to_row().await?;
         for (name, cluster, protocol, line) in [
             ("gRPC to an HTTP port", Cluster::new("collector", http).http2(), "grpc", "[grpc-status 14:"),
             // The collector's port does not speak HTTP/2; what does, such as a gateway before it, answers by the path.
@@ -142,10 +142,10 @@ mod collector {
         ] {
             let wasm = changed(json!({"exporter": {"otlp": {"protocol": protocol}}}))?;
             let fault = Fault::new(name, wasm, http, "speaks another protocol");
-            Fault { collector: cluster, line, ..fault }.is_found().await?;
+            Fault { collector: cluster, line, ..fault }.lead_to_row().await?;
         }
         // Right: there is nothing to find but that the spans have gone to the collector.
-        Fault::new("no fault", changed(json!({}))?, http, "The collector has taken the spans").is_found().await?;
+        Fault::new("no fault", changed(json!({}))?, http, "The collector has taken the spans").lead_to_row().await?;
         assert_eq!(receiver.wait_for(REQUESTS, SOON).await?.len(), REQUESTS);
         Ok(())
     }
