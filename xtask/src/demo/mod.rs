@@ -83,7 +83,9 @@ const CONFIG: &str = include_str!("config.json");
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     arguments.volume.check()?;
     if arguments.beside {
-        return beside::run(&arguments.volume);
+        let volume = &arguments.volume;
+        let send = async |demo: &DemoMesh| send(volume, &demo.mesh.client(), demo.mesh.host(), demo).await;
+        return beside::run(&volume.headline(), module, send);
     }
     let config = arguments.config()?;
     let mut steps = Steps::new(4);
