@@ -1,12 +1,13 @@
 //! `cargo xtask demo --beside`: the filter beside Envoy's own tracer, which samples 1 %, and which of the two exported which span.
 
 use super::access_log::{self, LogEntry, path_to_failure};
-use super::account::SpanBalance;
+use super::account::{Observations, SpanBalance};
 use super::demo_mesh::{DemoMesh, services};
 use super::interrupt::Interrupt;
 use super::source::Source as _;
 use super::styled_text::{Style, StyledText, milliseconds, thousands, truncate};
-use super::{Volume, hop, module, send, trace_tree};
+use super::traffic::Traffic;
+use super::{hop, trace_tree};
 use crate::envoy;
 use crate::steps::Steps;
 use anyhow::{Result, ensure};
@@ -14,7 +15,7 @@ use sidespan_harness::bootstrap::{Cluster, Wasm};
 use sidespan_harness::mesh::{Forwarding, Mesh, NativeTracing};
 use sidespan_harness::{ReceivedSpan, Receiver, eventually};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const CONFIG: &str = include_str!("beside.json");
@@ -52,11 +53,18 @@ struct Exporters {
     both: usize,
 }
 
-/// Runs the demo.
+/// What was sent, what was observed, and what has not arrived in time.
+type Measured = (Traffic, Observations, Option<String>);
+
+/// Runs the demo: `module` provides the filter, `send` sends what `headline` says and collects the observations.
 ///
 /// # Errors
 /// If something cannot be provided or started, or if a check fails.
-pub(super) fn run(volume: &Volume) -> Result<()> {
+pub(super) fn run(
+    headline: &str,
+    module: impl FnOnce() -> Result<PathBuf>,
+    send: impl AsyncFn(&DemoMesh) -> Result<Measured>,
+) -> Result<()> {
     let mut steps = Steps::new(4);
     let module = steps.step("build the filter", module)?;
     let envoy = steps.step("provide an Envoy", || envoy::provide(None))?;
@@ -65,7 +73,7 @@ pub(super) fn run(volume: &Volume) -> Result<()> {
         interrupt.run_unless_interrupted(BesideMesh::start(&envoy, &module))
     })?;
     let (requests, spans, mut tally) =
-        steps.step(&volume.headline(), || interrupt.run_unless_interrupted(beside.measure(volume)))?;
+        steps.step(headline, || interrupt.run_unless_interrupted(beside.measure(&send)))?;
     tally.problems.extend(beside.demo.traps());
     let mut out = StyledText::for_stdout();
     write_example(&mut out, "A failed request that Envoy's own tracer did not sample", &spans, is_failed_and_ours);
@@ -105,9 +113,11 @@ impl BesideMesh {
     }
 
     /// Sends the traffic; answers the number of requests, the spans of both exporters, and the tally.
-    async fn measure(&self, volume: &Volume) -> Result<(usize, Vec<ReceivedSpan>, Tally)> {
-        let client = self.demo.mesh.client();
-        let (traffic, observations, incomplete) = send(volume, &client, self.demo.mesh.host(), &self.demo).await?;
+    async fn measure(
+        &self,
+        send: &impl AsyncFn(&DemoMesh) -> Result<Measured>,
+    ) -> Result<(usize, Vec<ReceivedSpan>, Tally)> {
+        let (traffic, observations, incomplete) = send(&self.demo).await?;
         let mut spans = observations.spans;
         spans.extend(self.native_spans().await?);
         let mut tally = Tally::of(&observations.entries, &spans);

@@ -93,7 +93,9 @@ pub(crate) struct Volume {
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     arguments.volume.check()?;
     if arguments.beside {
-        return beside::run(&arguments.volume);
+        let volume = &arguments.volume;
+        let send = async |demo: &DemoMesh| send(volume, &demo.mesh.client(), demo.mesh.host(), demo).await;
+        return beside::run(&volume.headline(), module, send);
     }
     let config = config_file::read(arguments.config.as_deref())?;
     // What is missing is said before anything starts.
