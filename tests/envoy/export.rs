@@ -6,7 +6,7 @@ use crate::ledger::{Ledger, balanced, exporter_lines};
 use crate::stage::{SOON, Stage, config, filter};
 use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
-use sidespan_harness::bootstrap::{Bootstrap, Cluster, Direction, Listener, Node, Route, Wasm};
+use sidespan_harness::bootstrap::{Bootstrap, Cluster, Direction, Listener, Node, Plugin, Route};
 use sidespan_harness::client::{Client, fire};
 use sidespan_harness::receiver::{Export, Reply};
 use sidespan_harness::usage::{Worker, resident_bytes};
@@ -301,7 +301,7 @@ async fn a_slow_receiver_slows_nobody() -> Result<()> {
 async fn a_reload_under_load_loses_nothing_and_sends_nothing_twice() -> Result<()> {
     const REQUESTS: usize = 4000;
     let (app, receiver) = (Upstream::ok().await?, Receiver::start().await?);
-    let generation = |number: usize| -> Result<Wasm> {
+    let generation = |number: usize| -> Result<Plugin> {
         Ok(filter(&impatient(json!({"resource": {"generation": number}})))?.discovered())
     };
     let bootstrap = Bootstrap::new(Node::sidecar("backend", "shop"))
@@ -314,7 +314,7 @@ async fn a_reload_under_load_loses_nothing_and_sends_nothing_twice() -> Result<(
         for number in 1..=4 {
             let seen = app.requests().len();
             app.wait_for(seen + REQUESTS / 8, SOON).await?;
-            ensure!(envoy.update_wasm(&generation(number)?).await?, "generation {number} was refused");
+            ensure!(envoy.update_plugin(&generation(number)?).await?, "generation {number} was refused");
         }
         Ok(())
     };

@@ -12,7 +12,7 @@ mod route;
 mod tls;
 
 pub use self::cluster::Cluster;
-pub use self::filter::{Filter, Wasm, fault_abort, lua, rbac_deny};
+pub use self::filter::{Filter, Plugin, fault_abort, lua, rbac_deny};
 pub use self::listener::{Direction, Listener, Tracer};
 pub use self::node::Node;
 pub use self::route::{Route, VirtualHost};
@@ -164,8 +164,10 @@ impl Bootstrap {
         arguments.into_iter().map(str::to_owned).collect()
     }
 
-    pub(crate) fn variables(&self) -> &BTreeMap<String, String> {
-        &self.environment
+    /// Environment variables of the process.
+    pub(crate) fn variables(&self) -> BTreeMap<&str, &str> {
+        let own = self.environment.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        self.listeners.iter().flat_map(Listener::variables).chain(own).collect()
     }
 }
 

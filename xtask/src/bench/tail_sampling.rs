@@ -7,7 +7,7 @@ use super::summary::differences;
 use anyhow::{Context as _, Result, ensure};
 use indicatif::ProgressBar;
 use serde_json::json;
-use sidespan_harness::bootstrap::{Cluster, Tracer, Wasm};
+use sidespan_harness::bootstrap::{Cluster, Plugin, Tracer};
 use sidespan_harness::client::fire;
 use sidespan_harness::collector::Pipeline;
 use sidespan_harness::mesh::{Action, Forwarding, Mesh, PLAN, Plan, Service};
@@ -162,7 +162,7 @@ impl Approach {
                 let tracer = Tracer::OpenTelemetry { cluster: "collector".to_owned(), service: owner.to_owned() };
                 listener.tracer(&tracer, 100.0)
             }),
-            Self::Sidespan => mesh.filter(Wasm::new(module).configuration(&json!({
+            Self::Sidespan => mesh.filter(Plugin::new(module).configuration(&json!({
                 "exporter": {"otlp": {"cluster": "collector"}},
                 "sampling": {"randomSamplingPercentage": REST_PERCENTAGE},
             }))),

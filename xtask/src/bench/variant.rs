@@ -4,7 +4,7 @@ use super::modules::Modules;
 use super::scenario::Scenario;
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
-use sidespan_harness::bootstrap::{Listener, Tracer, Wasm};
+use sidespan_harness::bootstrap::{Listener, Plugin, Tracer};
 use sidespan_harness::merge;
 use std::path::PathBuf;
 
@@ -132,14 +132,14 @@ impl Variant {
             Kind::Plain => listener,
             Kind::OpenTelemetry => listener.tracer(&Tracer::OpenTelemetry { cluster, service }, percentage),
             Kind::Zipkin => listener.tracer(&Tracer::Zipkin { cluster }, percentage),
-            Kind::Wasm(module, None) => listener.filter(Wasm::new(module).named(name)),
+            Kind::Wasm(module, None) => listener.filter(Plugin::new(module).named(name)),
             Kind::Wasm(module, Some(Value::String(text))) => {
-                listener.filter(Wasm::new(module).named(name).raw_configuration(text))
+                listener.filter(Plugin::new(module).named(name).raw_configuration(text))
             }
             Kind::Wasm(module, Some(config)) => {
                 let mut config = config.clone();
                 merge(&mut config, json!({"resource": {"service.name": name}}));
-                listener.filter(Wasm::new(module).named(name).configuration(&config))
+                listener.filter(Plugin::new(module).named(name).configuration(&config))
             }
         }
     }
