@@ -20,6 +20,7 @@ mod changes;
 mod identity;
 mod images;
 mod manifests;
+mod module;
 mod native;
 mod rates;
 mod traffic_extension;
@@ -77,6 +78,7 @@ fn trials(shared: &Shared) -> Vec<Trial> {
         images::with_the_registry_down_requests_pass_untraced_and_a_module_in_store_works_on,
         native::envoys_own_tracer_is_off_with_the_shipped_telemetry_and_overwrites_headers_without_it,
         traffic_extension::it_does_what_the_wasm_plugin_does,
+        module::the_example_keeps_whole_paths_and_its_metrics_pass_istios_matcher,
         versions::the_same_module_works_in_every_supported_envoy_under_the_same_istiod,
     ]
 }

@@ -2,11 +2,12 @@
 
 use crate::world::World;
 use sidespan_harness::Result;
-use sidespan_harness::provide::workspace_root;
+use sidespan_harness::provide::{envoy_gateway_definitions, workspace_root};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 pub async fn every_manifest_is_accepted_by_the_api_server_and_by_istioctl(world: &mut World) -> Result<()> {
+    define_resources_of_envoy_gateway(world).await?;
     let mut files = vec![workspace_root().join("wasmplugin.yaml")];
     collect(&workspace_root().join("examples"), &mut files)?;
     assert!(files.len() >= 6, "{files:?}");
@@ -29,7 +30,14 @@ pub async fn every_manifest_is_accepted_by_the_api_server_and_by_istioctl(world:
 
 pub async fn a_mistake_in_a_manifest_is_refused(world: &mut World) -> Result<()> {
     let text = std::fs::read_to_string(workspace_root().join("wasmplugin.yaml"))?;
-    for (from, to) in [("phase: AUTHN", "phase: FIRST"), ("failStrategy:", "failureStrategy:")] {
+    let gateway = std::fs::read_to_string(workspace_root().join("examples/module/envoy-gateway.yaml"))?;
+    define_resources_of_envoy_gateway(world).await?;
+    for (text, from, to) in [
+        (&text, "phase: AUTHN", "phase: FIRST"),
+        (&text, "failStrategy:", "failureStrategy:"),
+        (&gateway, "filterName:", "filtername:"),
+        (&gateway, "type: Local", "type: Folder"),
+    ] {
         assert!(text.contains(from));
         let applied =
             world.kubectl().attempt(&["apply", "--dry-run=server", "-f", "-"], &text.replace(from, to)).await?;
@@ -38,6 +46,14 @@ pub async fn a_mistake_in_a_manifest_is_refused(world: &mut World) -> Result<()>
     let said =
         world.kubectl().istioctl(&["validate", "-f", "-"], &text.replace("url: oci://", "url: gopher://")).await?;
     assert!(!said.success, "{}", said.text);
+    Ok(())
+}
+
+/// For examples/module/envoy-gateway.yaml. A client-side `apply` would put each whole definition into an annotation, which is too small.
+async fn define_resources_of_envoy_gateway(world: &World) -> Result<()> {
+    let definitions = tokio::task::spawn_blocking(envoy_gateway_definitions).await??;
+    world.kubectl().run(&["apply", "--server-side", "-f", "-"], &definitions).await?;
+    world.kubectl().run(&["wait", "--for=condition=established", "--timeout=60s", "crd", "--all"], "").await?;
     Ok(())
 }
 

@@ -8,6 +8,7 @@ mod envoy;
 mod go;
 mod image;
 mod istio;
+mod shell;
 mod steps;
 mod target;
 mod test;
@@ -49,7 +50,9 @@ enum Command {
 const ENVIRONMENT: &str = "Environment:
   ENVOY_BIN         the Envoy binary to use, instead of looking for one
   COLLECTOR_BIN     the OpenTelemetry Collector to test and measure with, instead of building one
-  SIDESPAN_WASM     the module that tests and the demo load, instead of target/sidespan.wasm (`test` sets it)
+  SIDESPAN_SHELL    wasm or module: the default of --shell
+  SIDESPAN_WASM     the wasm module that tests, demo and benchmark load, instead of target/sidespan.wasm (`test` sets it)
+  SIDESPAN_MODULE   the dynamic module that they load, instead of target/libsidespan.so (`test` sets it)
   CARGO_TARGET_DIR  the folder to use instead of target/";
 
 fn main() -> ExitCode {

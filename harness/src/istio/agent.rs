@@ -227,7 +227,7 @@ impl Pod {
             Role::Waypoint => "waypoint",
         };
         command.args(["proxy", role, "--domain", &format!("{}.svc.cluster.local", self.namespace)]);
-        command.args(["--proxyLogLevel=warning", "--proxyComponentLogLevel=misc:error,wasm:info"]);
+        command.args(["--proxyLogLevel=warning", "--proxyComponentLogLevel=misc:error,wasm:info,dynamic_modules:info"]);
         command.args(["--log_output_level=default:info", "--stsPort=0"]);
     }
 

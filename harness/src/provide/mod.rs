@@ -4,6 +4,7 @@
 //! comes from `COLLECTOR_BIN`, the cache, or Go; so do the programs of Kubernetes and Istio.
 
 mod collector;
+mod envoy_gateway;
 mod files;
 mod go;
 mod istio;
@@ -13,6 +14,7 @@ mod wheel;
 mod workspace;
 
 pub use self::collector::collector_binary;
+pub use self::envoy_gateway::envoy_gateway_definitions;
 pub use self::go::GoProgress;
 pub use self::istio::{ISTIO_PACKAGES, IstioPrograms, image_program, istio_programs};
 pub use self::shell::{SHELL, Shell};

@@ -23,8 +23,9 @@ mod traffic;
 #[cfg(test)]
 mod test_data;
 
+use crate::envoy;
+use crate::shell::{self, ShellOption};
 use crate::steps::Steps;
-use crate::{build, envoy};
 use account::{Account, Observations};
 use anyhow::{Context as _, Result, ensure};
 use demo_mesh::DemoMesh;
@@ -32,8 +33,8 @@ use guarantees::Guarantees;
 use indicatif::{ProgressBar, ProgressStyle};
 use interrupt::Interrupt;
 use serde_json::Value;
+use sidespan_harness::Receiver;
 use sidespan_harness::client::Client;
-use sidespan_harness::{Receiver, provide};
 use source::Source;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -45,11 +46,14 @@ use traffic::{B3_CLIENT_TRACE, Traffic};
 #[command(after_help = "Examples:
   cargo xtask demo                                        five seconds of traffic, traces and the sampling account
   cargo xtask demo --seconds 30 --rate 400                more traffic
+  cargo xtask demo --shell module                         the same filter as a dynamic module
   cp xtask/src/demo/config.json my.json                   a configuration to edit
   cargo xtask demo --config my.json --keep                run it, and leave the mesh running")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     volume: Volume,
+    #[command(flatten)]
+    shell: ShellOption,
     /// A `pluginConfig` as JSON, instead of xtask/src/demo/config.json
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -78,9 +82,9 @@ const CONFIG: &str = include_str!("config.json");
 /// If something cannot be provided or started, or if a check fails.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     arguments.volume.check()?;
-    let config = arguments.config()?;
+    let (config, shell) = (arguments.config()?, arguments.shell.chosen()?);
     let mut steps = Steps::new(4);
-    let module = steps.step("build the filter", module)?;
+    let module = steps.step("build the filter", || shell::filter(shell))?;
     let envoy = steps.step("provide an Envoy", || envoy::provide(None))?;
     let mut interrupt = Interrupt::listen()?;
     let demo = steps.step("start a gateway and three services, an Envoy process for each", || {
@@ -147,17 +151,6 @@ pub(crate) async fn send(
     bar.finish_and_clear();
     let (observations, incomplete) = collect::when_complete(source, total).await?;
     Ok((traffic, observations, incomplete))
-}
-
-/// The module that `SIDESPAN_WASM` names, else one built from the sources.
-pub(crate) fn module() -> Result<PathBuf> {
-    match std::env::var_os("SIDESPAN_WASM").filter(|path| !path.is_empty()) {
-        Some(path) => {
-            println!("    nothing to build: SIDESPAN_WASM is {}", path.display());
-            provide::module()
-        }
-        None => build::build_quietly(),
-    }
 }
 
 /// Prints the report. Returns an error if a check failed, and the file with all traces.

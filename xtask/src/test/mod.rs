@@ -3,13 +3,17 @@
 mod leftovers;
 mod programs;
 mod run;
+mod wasm_only;
 
-use crate::build::{build, cargo};
+use crate::build::cargo;
+use crate::shell::{self, ShellOption};
 use crate::steps::Steps;
 use crate::{collector, envoy, istio};
 use anyhow::{Result, bail};
 use programs::Program;
 use run::Tally;
+use sidespan_harness::provide::{SHELL, Shell};
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::Command;
@@ -20,6 +24,7 @@ use std::process::Command;
   cargo xtask test                                  everything
   cargo xtask test --no-envoy --filter tracestate   the tests whose name contains `tracestate`, without a real Envoy
   cargo xtask test --istio --filter images::         those about images and registries under a real Istio
+  cargo xtask test --shell module                   the tests in a real Envoy with the dynamic module
   cargo xtask test -- --nocapture                   show what the tests print")]
 pub(crate) struct Arguments {
     /// Run only the tests whose name contains this
@@ -34,6 +39,9 @@ pub(crate) struct Arguments {
     /// Also run the tests under a real Istio control plane, which need Go
     #[arg(long, conflicts_with = "no_envoy")]
     istio: bool,
+    /// With `module`, only the tests that load the filter into a real Envoy are run: the others are the same for both
+    #[command(flatten)]
+    shell: ShellOption,
     /// Envoy to test with, such as 1.36.4 (see `cargo xtask envoy --help`)
     #[arg(long = "envoy", value_name = "V", conflicts_with = "no_envoy")]
     envoy_version: Option<String>,
@@ -44,14 +52,19 @@ pub(crate) struct Arguments {
 
 /// Provides what the tests need, runs every kind of test even if one fails, and prints a summary.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let shell = arguments.shell.chosen()?;
+    if shell == Shell::Module && (arguments.no_envoy || arguments.istio) {
+        bail!("--shell module runs only tests in a real Envoy; those under Istio are run without it, for both shells");
+    }
     let with_collector = !arguments.no_envoy && !arguments.no_collector;
-    let mut steps = Steps::new(match arguments.no_envoy {
-        true => 3,
-        false => 6 + usize::from(with_collector) + 2 * usize::from(arguments.istio),
+    let mut steps = Steps::new(match (arguments.no_envoy, shell) {
+        (true, _) => 3,
+        (false, Shell::Module) => 4 + usize::from(with_collector),
+        (false, Shell::Wasm) => 6 + usize::from(with_collector) + 2 * usize::from(arguments.istio),
     });
-    let mut session = Session::new(arguments);
+    let mut session = Session::new(arguments, shell);
     if !arguments.no_envoy {
-        session.module = Some(steps.step("build the module", build)?);
+        steps.step("build the filter", || session.build())?;
         session.envoy = Some(steps.step("provide an Envoy", || session.provide_envoy())?);
     }
     if with_collector {
@@ -62,9 +75,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     let programs = steps.step("compile the tests", programs::compile)?;
     let (istio, programs): (Vec<_>, Vec<_>) = programs.into_iter().partition(Program::needs_istio);
-    let (envoy, native): (Vec<_>, Vec<_>) = programs.into_iter().partition(Program::needs_envoy);
-    steps.step("unit, property, in-process host and simulation tests", || session.run_all(&native))?;
-    steps.step("examples in the documentation", || session.run_documentation())?;
+    let (mut envoy, native): (Vec<_>, Vec<_>) = programs.into_iter().partition(Program::needs_envoy);
+    match shell {
+        Shell::Wasm => {
+            steps.step("unit, property, in-process host and simulation tests", || session.run_all(&native))?;
+            steps.step("examples in the documentation", || session.run_documentation())?;
+        }
+        Shell::Module => envoy.retain(Program::runs_with_either_shell),
+    }
     if !arguments.no_envoy {
         steps.step("real Envoy", || session.run_all(&envoy))?;
     }
@@ -77,7 +95,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 /// One run: what the tests are given, and their results.
 struct Session<'a> {
     arguments: &'a Arguments,
-    module: Option<PathBuf>,
+    shell: Shell,
+    /// The environment variables that name the built filters.
+    filters: BTreeMap<&'static str, PathBuf>,
     envoy: Option<PathBuf>,
     collector: Option<PathBuf>,
     /// Marks the processes of this run; see [`leftovers`].
@@ -90,17 +110,27 @@ struct Session<'a> {
 // === impl Session ===
 
 impl<'a> Session<'a> {
-    fn new(arguments: &'a Arguments) -> Self {
+    fn new(arguments: &'a Arguments, shell: Shell) -> Self {
         let mark = std::process::id().to_string();
         Self {
             arguments,
-            module: None,
+            shell,
+            filters: BTreeMap::new(),
             envoy: None,
             collector: None,
             mark,
             tally: Tally::default(),
             failures: Vec::new(),
         }
+    }
+
+    /// Builds the filter of this shell. Tests of the benchmark and under Istio also need the dynamic module.
+    fn build(&mut self) -> Result<()> {
+        let shells = if self.shell == Shell::Module { &[Shell::Module][..] } else { &Shell::ALL };
+        for shell in shells {
+            self.filters.insert(shell.variable(), shell::build(*shell)?);
+        }
+        Ok(())
     }
 
     fn provide_envoy(&self) -> Result<PathBuf> {
@@ -123,6 +153,12 @@ impl<'a> Session<'a> {
             if self.arguments.no_collector && program.needs_envoy() {
                 command.args(["--skip", "collector::"]);
             }
+            if self.shell == Shell::Module && program.has_tests_of_the_filter() {
+                for (test, reason) in wasm_only::tests() {
+                    println!("skipped: {test}: {reason}");
+                    command.args(["--skip", test]);
+                }
+            }
             self.run_one(command, &program.label)
         })
     }
@@ -143,7 +179,7 @@ impl<'a> Session<'a> {
             command.arg("--color=always");
         }
         command.env(leftovers::MARK, &self.mark);
-        command.envs(self.module.as_ref().map(|path| ("SIDESPAN_WASM", path)));
+        command.env(SHELL, self.shell.word()).envs(&self.filters);
         command.envs(self.envoy.as_ref().map(|path| ("ENVOY_BIN", path)));
         command.envs(self.collector.as_ref().map(|path| ("COLLECTOR_BIN", path)));
         let outcome = run::run(&mut command, &mut self.tally, || leftovers::end(&self.mark))?;

@@ -69,6 +69,16 @@ impl Program {
         self.integration && self.name.starts_with("envoy")
     }
 
+    /// Whether it holds the tests of the filter in a real Envoy.
+    pub(super) fn has_tests_of_the_filter(&self) -> bool {
+        self.label == "tests/envoy/main.rs"
+    }
+
+    /// Whether it loads the filter that the environment selects. The benchmark loads both, other programs none or one of them.
+    pub(super) fn runs_with_either_shell(&self) -> bool {
+        self.has_tests_of_the_filter() || self.label == "xtask/tests/envoy_demo.rs"
+    }
+
     /// Whether it needs a real Istio; its name says so: `tests/istio/main.rs`, `xtask/tests/istio_command.rs`.
     pub(super) fn needs_istio(&self) -> bool {
         self.integration && self.name.starts_with("istio")
