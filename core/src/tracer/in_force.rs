@@ -2,8 +2,9 @@
 
 use super::host::TracerHost;
 use crate::export::{Reply, Stats};
-use crate::pipeline::Pipeline;
-use crate::stream::{Finished, Plan};
+use crate::otlp::Encoder;
+use crate::pipeline::{EncodedSpan, Pipeline};
+use crate::stream::Plan;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,17 +53,26 @@ impl InForce {
         exporter.map_or(METRICS_TICK, |exporter| exporter.batch.delay.0)
     }
 
+    /// What encodes spans; `None` without an exporter.
+    pub(super) fn encoder(&self) -> Option<&Encoder> {
+        self.pipeline.encoder()
+    }
+
     /// Takes a span. A full batch makes the timer fire soon.
-    pub(super) fn record(&mut self, finished: Finished, host: &dyn TracerHost) {
-        if finished.overwritten && !std::mem::replace(&mut self.warned, true) {
+    pub(super) fn record(&mut self, span: &EncodedSpan, host: &dyn TracerHost) {
+        self.warn(span.overwritten);
+        if self.pipeline.record(span) && !std::mem::replace(&mut self.hurried, true) {
+            host.set_tick_period(SOON);
+        }
+    }
+
+    /// Says once that another tracer is on, also where nothing is exported.
+    pub(super) fn warn(&mut self, overwritten: bool) {
+        if overwritten && !std::mem::replace(&mut self.warned, true) {
             log::warn!(
                 "trace headers were changed after this filter wrote them: Envoy's own tracer is on as well. Switch it off with a \
                  Telemetry resource (disableSpanReporting: true), or spans will not link"
             );
-        }
-        let now_ns = finished.span.end_ns;
-        if self.pipeline.record(finished, now_ns) && !std::mem::replace(&mut self.hurried, true) {
-            host.set_tick_period(SOON);
         }
     }
 
