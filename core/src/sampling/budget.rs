@@ -120,7 +120,8 @@ impl Budget {
         if self.recent.is_empty() {
             self.recent = vec![0; RECENT];
         }
-        let place = usize::try_from(trace_id.randomness()).unwrap_or_default() % RECENT;
+        // R has 56 bits: more than a `usize` of wasm.
+        let place = usize::try_from(trace_id.randomness() % RECENT as u64).unwrap_or_default();
         let low = trace_id.low64();
         self.recent.get_mut(place).is_some_and(|slot| std::mem::replace(slot, low) == low)
     }
