@@ -11,6 +11,8 @@ pub(crate) enum Source {
     Text(u32),
     /// A number.
     Int(u32),
+    /// A boolean that is false for a connection without TLS.
+    Bool(u32),
     /// An address, and its port where the address comes without it.
     Address(u32, u32),
 }
@@ -33,6 +35,7 @@ const TABLE: &[(&[u8], Source)] = &[
     (path::SOURCE_ADDRESS, Source::Address(24, 25)),
     (path::DESTINATION_ADDRESS, Source::Address(26, 27)),
     (path::CONNECTION_ID, Source::Int(28)),
+    (b"connection\0mtls", Source::Bool(29)),
     (path::CONNECTION_REQUESTED_SERVER_NAME, Source::Text(30)),
     (path::CONNECTION_TLS_VERSION, Source::Text(31)),
     (path::CONNECTION_SUBJECT_LOCAL, Source::Text(32)),

@@ -86,6 +86,13 @@ impl Filter<'_> {
         unsafe { imports::get_attribute_int(self.pointer, attribute, &mut out) }.then_some(out)
     }
 
+    /// An attribute that is true or false. Envoy knows none of them for a connection without TLS.
+    pub(crate) fn boolean(&self, attribute: u32) -> Option<bool> {
+        let mut out = false;
+        // SAFETY: the pointer is that of the hook that runs; `out` is one boolean, which Envoy sets to one of its two values.
+        unsafe { imports::get_attribute_bool(self.pointer, attribute, &mut out) }.then_some(out)
+    }
+
     /// The cluster that the request is routed to.
     pub(crate) fn cluster_name(&self) -> Option<&[u8]> {
         let mut out = Buffer::NONE;

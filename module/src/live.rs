@@ -71,6 +71,7 @@ impl Attributes for Live<'_> {
         match source(asked) {
             Some(Source::Text(id)) => self.filter.text(id).map(Cow::Borrowed),
             Some(Source::Int(id)) => self.filter.int(id).map(number),
+            Some(Source::Bool(id)) => Some(Cow::Owned(vec![u8::from(self.filter.boolean(id) == Some(true))])),
             Some(Source::Address(address, port)) => self.address(address, port),
             None => {
                 let mut segments = asked.strip_prefix(FILTER_STATE)?.splitn(2, |byte| *byte == 0);
