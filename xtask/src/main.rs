@@ -8,6 +8,7 @@ mod envoy;
 mod go;
 mod image;
 mod istio;
+mod library;
 mod shell;
 mod steps;
 mod target;
@@ -28,7 +29,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Build the release module at target/sidespan.wasm, without unused exports, and check its imports
+    /// Build target/sidespan.wasm, without unused exports, and target/libsidespan.so, the dynamic module; check what they need
     Build,
     /// Run all tests: unit, property, in-process host, documentation, real Envoy
     Test(test::Arguments),

@@ -1,10 +1,8 @@
 //! The option `--shell`, and the filter that it selects.
 
-use crate::build;
-use anyhow::{Context as _, Result, ensure};
-use sidespan_harness::provide::{self, Shell};
-use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
-use std::fs;
+use crate::{build, library};
+use anyhow::Result;
+use sidespan_harness::provide::Shell;
 use std::path::PathBuf;
 
 /// The option `--shell`.
@@ -46,21 +44,6 @@ pub(crate) fn filter(shell: Shell) -> Result<PathBuf> {
 pub(crate) fn build(shell: Shell) -> Result<PathBuf> {
     match shell {
         Shell::Wasm => build::build_quietly(),
-        Shell::Module => library(),
+        Shell::Module => library::build(),
     }
-}
-
-/// Builds the dynamic module and puts it where Envoy looks for it: Envoy takes the name of a module from that of its file.
-fn library() -> Result<PathBuf> {
-    let folder = provide::target_dir();
-    let mut command = build::cargo();
-    command.args(["build", "--profile", "library", "--package", "sidespan-module", "--target-dir"]).arg(&folder);
-    ensure!(command.status().context("cannot run cargo")?.success(), "sidespan-module does not compile");
-    let built = folder.join("library").join(format!("{DLL_PREFIX}sidespan_module{DLL_SUFFIX}"));
-    let path = Shell::Module.default_file();
-    // An Envoy may have the old file mapped, so it is replaced as a whole.
-    let temporary = path.with_extension(format!("so.{}", std::process::id()));
-    let moved = fs::copy(&built, &temporary).and_then(|_| fs::rename(&temporary, &path));
-    moved.with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(path)
 }

@@ -12,5 +12,10 @@
     reason = "a test that is wrong must fail loudly"
 )]
 
+mod configurations;
+mod faults;
+mod ledger;
+mod path;
+mod reload;
 mod stage;
 mod versions;

@@ -9,17 +9,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Longer than anything here should take, on a busy machine.
-pub const SOON: Duration = Duration::from_secs(20);
+pub(crate) const SOON: Duration = Duration::from_secs(20);
 
 /// A running sidecar `backend` in namespace `shop`.
-pub struct Stage {
-    pub envoy: Envoy,
-    pub app: Upstream,
-    pub receiver: Receiver,
+pub(crate) struct Stage {
+    pub(crate) envoy: Envoy,
+    pub(crate) app: Upstream,
+    pub(crate) receiver: Receiver,
 }
 
 /// The library: `SIDESPAN_MODULE`, else where `cargo xtask build` puts it.
-pub fn library() -> Result<PathBuf> {
+pub(crate) fn library() -> Result<PathBuf> {
     let named = std::env::var_os("SIDESPAN_MODULE").map(PathBuf::from);
     let path = named.unwrap_or_else(|| provide::target_dir().join("libsidespan.so"));
     ensure!(path.is_file(), "no library at {}: run `cargo xtask build` first", path.display());
@@ -27,7 +27,7 @@ pub fn library() -> Result<PathBuf> {
 }
 
 /// `pluginConfig` that exports to the stage's receiver every 100 ms and samples everything, changed by `patch`.
-pub fn config(patch: Value) -> Value {
+pub(crate) fn config(patch: Value) -> Value {
     let mut config = json!({
         "exporter": {"otlp": {"cluster": "collector", "timeout": "5s"}, "batch": {"delay": "100ms"}},
         "sampling": {"randomSamplingPercentage": 100},
@@ -37,17 +37,17 @@ pub fn config(patch: Value) -> Value {
 }
 
 /// The filter with `filter_config` as a text.
-pub fn filter(config: &Value) -> Filter {
+pub(crate) fn filter(config: &Value) -> Filter {
     text_filter(&config.to_string())
 }
 
 /// A text that need not be JSON.
-pub fn text_filter(text: &str) -> Filter {
+pub(crate) fn text_filter(text: &str) -> Filter {
     filter_with(json!({"@type": "type.googleapis.com/google.protobuf.StringValue", "value": text}))
 }
 
 /// Any `filter_config`.
-pub fn filter_with(filter_config: Value) -> Filter {
+pub(crate) fn filter_with(filter_config: Value) -> Filter {
     let config = json!({
         "@type": "type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter",
         "dynamic_module_config": {"name": "sidespan", "do_not_close": true},
@@ -58,24 +58,24 @@ pub fn filter_with(filter_config: Value) -> Filter {
 }
 
 /// The bootstrap, with the folder of the library.
-pub fn with_library(bootstrap: Bootstrap, library: &Path) -> Result<Bootstrap> {
+pub(crate) fn with_library(bootstrap: Bootstrap, library: &Path) -> Result<Bootstrap> {
     let folder = library.parent().and_then(Path::to_str).context("the path of the library is not UTF-8")?;
     Ok(bootstrap.environment("ENVOY_DYNAMIC_MODULES_SEARCH_PATH", folder))
 }
 
 /// An Envoy of this version.
-pub fn envoy(version: &str) -> Result<PathBuf> {
+pub(crate) fn envoy(version: &str) -> Result<PathBuf> {
     provide::envoy_version_binary(version, |_| ())
 }
 
 /// The Envoy of `ENVOY_BIN`, else the newest one.
-pub fn newest() -> Result<PathBuf> {
+pub(crate) fn newest() -> Result<PathBuf> {
     provide::envoy_binary(None, |_| ())
 }
 
 impl Stage {
     /// An inbound listener `inbound` and an outbound one `outbound`, both to `app`.
-    pub async fn start(binary: &Path, app: Upstream, filter: &Filter) -> Result<Self> {
+    pub(crate) async fn start(binary: &Path, app: Upstream, filter: &Filter) -> Result<Self> {
         Self::with(binary, app, |bootstrap| {
             bootstrap
                 .listener(Listener::inbound("app").filter(filter.clone()))
@@ -85,7 +85,11 @@ impl Stage {
     }
 
     /// No listener yet; the clusters are `app` and `collector`.
-    pub async fn with(binary: &Path, app: Upstream, change: impl FnOnce(Bootstrap) -> Bootstrap) -> Result<Self> {
+    pub(crate) async fn with(
+        binary: &Path,
+        app: Upstream,
+        change: impl FnOnce(Bootstrap) -> Bootstrap,
+    ) -> Result<Self> {
         let receiver = Receiver::start().await?;
         let bootstrap = Bootstrap::new(Node::sidecar("backend", "shop"))
             .cluster(Cluster::new("app", app.port()))
@@ -95,13 +99,26 @@ impl Stage {
         Ok(Self { envoy, app, receiver })
     }
 
+    /// As [`Self::with`], with files that the bootstrap refers to.
+    pub(crate) async fn with_files(
+        binary: &Path,
+        app: Upstream,
+        change: impl FnOnce(Bootstrap) -> Bootstrap,
+        files: &[(&str, Value)],
+    ) -> Result<Self> {
+        Self::with(binary, app, |bootstrap| {
+            files.iter().fold(change(bootstrap), |bootstrap, (name, content)| bootstrap.file(name, content.clone()))
+        })
+        .await
+    }
+
     /// An HTTP/1.1 client of a listener.
-    pub fn client(&self, listener: &str) -> Result<Client> {
+    pub(crate) fn client(&self, listener: &str) -> Result<Client> {
         Ok(Client::http1(self.envoy.port(listener)?))
     }
 
     /// Waits for `n` spans.
-    pub async fn spans(&self, n: usize) -> Result<Vec<ReceivedSpan>> {
+    pub(crate) async fn spans(&self, n: usize) -> Result<Vec<ReceivedSpan>> {
         self.receiver.wait_for(n, SOON).await
     }
 }

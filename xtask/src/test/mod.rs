@@ -80,8 +80,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         Shell::Wasm => {
             steps.step("unit, property, in-process host and simulation tests", || session.run_all(&native))?;
             steps.step("examples in the documentation", || session.run_documentation())?;
+            envoy.retain(|program| !program.is_about_dynamic_module());
         }
-        Shell::Module => envoy.retain(Program::runs_with_either_shell),
+        Shell::Module => envoy.retain(Program::loads_dynamic_module),
     }
     if !arguments.no_envoy {
         steps.step("real Envoy", || session.run_all(&envoy))?;

@@ -74,9 +74,15 @@ impl Program {
         self.label == "tests/envoy/main.rs"
     }
 
-    /// Whether it loads the filter that the environment selects. The benchmark loads both, other programs none or one of them.
-    pub(super) fn runs_with_either_shell(&self) -> bool {
-        self.has_tests_of_the_filter() || self.label == "xtask/tests/envoy_demo.rs"
+    /// Whether it loads the filter that the environment selects, or always the dynamic module. The benchmark loads both filters,
+    /// other programs none or the wasm module.
+    pub(super) fn loads_dynamic_module(&self) -> bool {
+        self.is_about_dynamic_module() || self.has_tests_of_the_filter() || self.label == "xtask/tests/envoy_demo.rs"
+    }
+
+    /// Whether it never loads the wasm module.
+    pub(super) fn is_about_dynamic_module(&self) -> bool {
+        self.label.starts_with("module/")
     }
 
     /// Whether it needs a real Istio; its name says so: `tests/istio/main.rs`, `xtask/tests/istio_command.rs`.
