@@ -18,6 +18,8 @@ struct State {
     last_token: u32,
     under_way: Vec<Call>,
     done: Vec<Call>,
+    /// Tokens of calls whose configuration has ended.
+    lost: Vec<u32>,
 }
 
 /// One call, with what has come of its answer.
@@ -99,16 +101,25 @@ impl Calls {
         over
     }
 
+    /// Envoy's numbers of the calls of a configuration.
+    pub(crate) fn streams_of(&self, config: usize) -> Vec<u64> {
+        let state = self.lock();
+        state.under_way.iter().filter(|call| call.config == config).filter_map(|call| call.stream).collect()
+    }
+
     /// The calls of a configuration that has ended will not be answered. True if there was one.
     pub(crate) fn lose(&self, config: usize) -> bool {
         let mut state = self.lock();
-        let before = state.done.len();
-        while let Some(place) = state.under_way.iter().position(|call| call.config == config) {
-            let mut call = state.under_way.swap_remove(place);
-            call.answer = Answer::default();
-            state.done.push(call);
-        }
-        state.done.len() > before
+        let State { under_way, lost, .. } = &mut *state;
+        let before = lost.len();
+        lost.extend(under_way.iter().filter(|call| call.config == config).map(|call| call.token));
+        under_way.retain(|call| call.config != config);
+        lost.len() > before
+    }
+
+    /// The calls that were lost since the last time.
+    pub(crate) fn take_lost(&self) -> Vec<u32> {
+        std::mem::take(&mut self.lock().lost)
     }
 
     /// Hands over the answers that are complete; none of them twice. Nothing is locked meanwhile.
@@ -189,14 +200,16 @@ mod tests {
     }
 
     #[test]
-    fn a_configuration_that_ends_answers_its_calls_with_a_reset() {
+    fn the_calls_of_a_configuration_that_ends_are_lost_and_no_others() {
         let calls = Calls::default();
         let (lost, kept) = (calls.begin(1), calls.begin(2));
         calls.started(lost, 1);
         calls.started(kept, 1);
         assert!(!calls.take(1, 1, ok()));
+        assert_eq!(calls.streams_of(1), [1]);
         assert!(calls.lose(1) && !calls.lose(1));
-        assert_eq!(delivered(&calls), [(lost, None, Vec::new())]);
+        assert_eq!((calls.take_lost(), calls.take_lost()), (vec![lost], vec![]));
+        assert!(delivered(&calls).is_empty() && !calls.take(1, 1, Part::Complete));
         assert!(calls.take(2, 1, Part::Complete));
         assert_eq!(delivered(&calls), [(kept, None, Vec::new())]);
     }

@@ -11,7 +11,7 @@ use crate::filter_config::FilterConfig;
 use crate::guard::guard;
 use crate::main_thread::MainThread;
 use crate::stream::HttpStream;
-use crate::{logging, process};
+use crate::{logging, process, ticker};
 use std::ffi::{c_char, c_void};
 use std::sync::Arc;
 
@@ -27,7 +27,10 @@ fn nothing() -> Ours {
 /// The library is loaded.
 #[unsafe(no_mangle)]
 pub extern "C" fn envoy_dynamic_module_on_program_init() -> *const c_char {
-    guard("program_init", (), logging::start);
+    guard("program_init", (), || {
+        ticker::remember_main_thread();
+        logging::start();
+    });
     abi::VERSION.as_ptr()
 }
 

@@ -210,6 +210,7 @@ impl SharedTracer {
         let tracer = self.tracer.lock().unwrap_or_else(PoisonError::into_inner).take()?;
         let mut taken = Taken { tracer: Some(tracer), from: self };
         let tracer = taken.tracer.as_mut()?;
+        self.calls.take_lost().into_iter().for_each(|token| tracer.recalled(token));
         self.calls.deliver(|token, reply| tracer.replied(token, &reply, host));
         let result = run(tracer);
         self.calls.deliver(|token, reply| tracer.replied(token, &reply, host));

@@ -3,10 +3,11 @@
 
 use crate::{guard, process};
 use std::sync::OnceLock;
-use std::thread::{self, Thread};
+use std::thread::{self, Thread, ThreadId};
 use std::time::Duration;
 
 static TICKER: OnceLock<Option<Thread>> = OnceLock::new();
+static MAIN: OnceLock<ThreadId> = OnceLock::new();
 
 /// Starts the thread, once.
 pub(crate) fn start() {
@@ -22,6 +23,16 @@ pub(crate) fn start() {
             }
         }
     });
+}
+
+/// Envoy's main thread is the one that loads this library.
+pub(crate) fn remember_main_thread() {
+    let _ = MAIN.set(thread::current().id());
+}
+
+/// Whether this is that thread.
+pub(crate) fn is_main_thread() -> bool {
+    MAIN.get() == Some(&thread::current().id())
 }
 
 /// Ends its sleep.

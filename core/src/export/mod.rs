@@ -210,6 +210,15 @@ impl Exporter {
         true
     }
 
+    /// The host has taken a call back, for a reason of its own: its spans leave again at the next poll. Nothing is learnt of the
+    /// receiver, which may have got them. False if `token` is not one of ours (any more).
+    pub fn recall(&mut self, token: u32) -> bool {
+        let Some(index) = self.calls.iter().position(|call| call.token == Some(token)) else { return false };
+        let call = self.remove_call(index);
+        self.queue.put_back(call.batch);
+        true
+    }
+
     /// Shutdown begins: everything leaves at once, retries included, until `deadline_ns`. Backoff starts anew.
     pub fn drain(&mut self, deadline_ns: u64) {
         self.deadline_ns = Some(deadline_ns);

@@ -102,6 +102,13 @@ impl InForce {
         }
     }
 
+    /// The spans of a call leave again.
+    pub(super) fn recalled(&mut self, token: u32) {
+        if let Some(exporter) = self.pipeline.exporter() {
+            exporter.recall(token);
+        }
+    }
+
     /// From now on everything leaves at once, until the deadline.
     pub(super) fn drain(&mut self, deadline_ns: u64) {
         if let Some(exporter) = self.pipeline.exporter() {

@@ -165,6 +165,13 @@ impl Tracer {
         }
     }
 
+    /// The host has taken an export call back before it was answered: its spans leave again at the next tick.
+    pub fn recalled(&mut self, token: u32) {
+        if let Some(in_force) = &mut self.in_force {
+            in_force.recalled(token);
+        }
+    }
+
     /// The last stream has ended. True if nothing is left to send; otherwise spans are still delivered for some seconds, and
     /// [`TracerHost::drained`] is called at their end.
     pub fn drain(&mut self, host: &dyn TracerHost) -> bool {

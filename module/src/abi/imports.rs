@@ -118,4 +118,6 @@ unsafe extern "C" {
         end_stream: bool,
         timeout_ms: u64,
     ) -> u32;
+    #[link_name = "envoy_dynamic_module_callback_http_filter_config_reset_http_stream"]
+    pub(crate) fn config_reset_http_stream(config: ConfigPtr, id: u64);
 }

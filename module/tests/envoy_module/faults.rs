@@ -7,6 +7,7 @@ use anyhow::{Context as _, ensure};
 use serde_json::json;
 use sidespan_harness::bootstrap::{Bootstrap, Cluster, Listener, Node};
 use sidespan_harness::client::Client;
+use sidespan_harness::receiver::Reply;
 use sidespan_harness::{Envoy, Receiver, Result, Upstream, provide};
 use std::path::PathBuf;
 use std::process::Command;
@@ -50,6 +51,8 @@ fn faulty_library() -> Result<PathBuf> {
 /// What the application sees of a request, and how it is answered, with a panic in one hook.
 async fn serve(library: &std::path::Path, hook: &str) -> Result<(u64, String)> {
     let (app, receiver) = (Upstream::ok().await?, Receiver::start().await?);
+    // An answer with a body.
+    receiver.answer_with(Reply::Partial { rejected: 0, message: "a warning".to_owned() });
     let filter = filter(&config(json!({})));
     let bootstrap = Bootstrap::new(Node::sidecar("backend", "shop"))
         .cluster(Cluster::new("app", app.port()))
@@ -57,7 +60,7 @@ async fn serve(library: &std::path::Path, hook: &str) -> Result<(u64, String)> {
         .listener(Listener::inbound("app").filter(filter.clone()))
         .listener(Listener::inbound("nowhere").named("nowhere").filter(filter))
         .environment("SIDESPAN_FAULT", hook);
-    let mut envoy = Envoy::start(&newest()?, &with_library(bootstrap, library)?).await?;
+    let envoy = Envoy::start(&newest()?, &with_library(bootstrap, library)?).await?;
     let client = Client::http1(envoy.port("inbound")?);
     for _ in 0..3 {
         let reply = client.send(client.request("POST", "backend", "/", &[("traceparent", PARENT)], "body")?).await?;

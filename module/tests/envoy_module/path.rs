@@ -30,7 +30,7 @@ async fn an_error_at_the_outbound_listener_keeps_the_span_of_the_inbound_one() -
         }
     })
     .await?;
-    let config = config(json!({"sampling": {"randomSamplingPercentage": 0}}));
+    let config = config(json!({"sampling": {"randomSamplingPercentage": 0, "errors": {"maxPerSecond": 10_000}}}));
     let mut stage = Stage::with(&newest()?, app, |bootstrap| {
         bootstrap
             .concurrency(2)
