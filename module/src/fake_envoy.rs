@@ -146,6 +146,9 @@ functions! {
         }
         found.is_some()
     };
+    fn envoy_dynamic_module_callback_http_filter_get_attribute_bool(
+        _filter: FilterPtr, _id: u32, _out: *mut u8
+    ) -> bool = false;
     fn envoy_dynamic_module_callback_http_get_cluster_name(_filter: FilterPtr, out: *mut Buffer) -> bool =
         answer(Some(b"app"), out);
     fn envoy_dynamic_module_callback_http_get_filter_state_typed(

@@ -43,7 +43,7 @@ fn serve(config: &FakeConfig, number: usize) {
         pair(":authority", "backend"),
         pair("traceparent", &format!("00-{:032x}-00f067aa0ba902b7-01", number + 1)),
     ];
-    request.maps[2] = vec![pair(":status", if number % 3 == 0 { "503" } else { "200" })];
+    request.maps[2] = vec![pair(":status", if number.is_multiple_of(3) { "503" } else { "200" })];
     request.ints.extend([(59, 1 + (number % 2) as u64), (17, 0), (25, 4711)]);
     request.texts.extend([(24, b"10.0.0.1".to_vec()), (10, b"HTTP/1.1".to_vec())]);
     request.metadata = vec![pair("shadow_engine_result", "allowed")];
@@ -54,7 +54,7 @@ fn serve(config: &FakeConfig, number: usize) {
         if number % 10 != 9 {
             assert_eq!(envoy_dynamic_module_on_http_filter_request_headers(filter, stream, true), 0);
         }
-        assert_eq!(envoy_dynamic_module_on_http_filter_response_headers(filter, stream, number % 2 == 0), 0);
+        assert_eq!(envoy_dynamic_module_on_http_filter_response_headers(filter, stream, number.is_multiple_of(2)), 0);
         assert_eq!(envoy_dynamic_module_on_http_filter_response_body(filter, stream, true), 0);
         envoy_dynamic_module_on_http_filter_stream_complete(filter, stream);
         envoy_dynamic_module_on_http_filter_destroy(stream);
@@ -127,7 +127,7 @@ fn workers_hand_spans_over_and_the_end_of_a_configuration_loses_none() {
             .map(|worker| {
                 scope.spawn(move || {
                     for number in 0..REQUESTS {
-                        serve(if number % 2 == 0 { first } else { second }, worker * REQUESTS + number);
+                        serve(if number.is_multiple_of(2) { first } else { second }, worker * REQUESTS + number);
                     }
                 })
             })
