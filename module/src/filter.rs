@@ -1,6 +1,6 @@
 //! One HTTP request of Envoy, while one of its hooks runs.
 
-use crate::abi::{Buffer, DYNAMIC_METADATA, FilterPtr, HeaderPair, Map, imports, optional};
+use crate::abi::{Buffer, FilterPtr, HeaderPair, Map, Metadata, imports, optional};
 use sidespan_core::http::headers::{Header, HeaderEdit};
 use std::marker::PhantomData;
 
@@ -86,13 +86,6 @@ impl Filter<'_> {
         unsafe { imports::get_attribute_int(self.pointer, attribute, &mut out) }.then_some(out)
     }
 
-    /// An attribute that is true or false. Envoy knows none of them for a connection without TLS.
-    pub(crate) fn boolean(&self, attribute: u32) -> Option<bool> {
-        let mut out = false;
-        // SAFETY: the pointer is that of the hook that runs; `out` is one boolean, which Envoy sets to one of its two values.
-        unsafe { imports::get_attribute_bool(self.pointer, attribute, &mut out) }.then_some(out)
-    }
-
     /// The cluster that the request is routed to.
     pub(crate) fn cluster_name(&self) -> Option<&[u8]> {
         let mut out = Buffer::NONE;
@@ -109,27 +102,38 @@ impl Filter<'_> {
         self.view(found, out)
     }
 
-    /// The texts that a filter left in the dynamic metadata under its name.
+    /// An attribute that is true or false.
+    pub(crate) fn boolean(&self, attribute: u32) -> Option<bool> {
+        let mut out = 0;
+        // SAFETY: the pointer is that of the hook that runs; `out` is one byte, as C's `bool`.
+        unsafe { imports::get_attribute_bool(self.pointer, attribute, &mut out) }.then_some(out != 0)
+    }
+
+    /// A text in the metadata of a namespace, which is the name of a filter.
+    pub(crate) fn metadata_text(&self, from: Metadata, namespace: &[u8], key: &[u8]) -> Option<&[u8]> {
+        let (namespace, key) = (Buffer::of(namespace), Buffer::of(key));
+        let mut out = Buffer::NONE;
+        // SAFETY: the pointer is that of the hook that runs; the names live until the call returns; `out` is one buffer.
+        let found = unsafe { imports::get_metadata_string(self.pointer, from as u32, namespace, key, &mut out) };
+        self.view(found, out)
+    }
+
+    /// All texts in the dynamic metadata of a namespace.
     pub(crate) fn metadata(&self, namespace: &[u8]) -> Vec<(&[u8], &[u8])> {
-        let namespace = Buffer::of(namespace);
+        let (from, name) = (Metadata::Dynamic as u32, Buffer::of(namespace));
         // SAFETY: the pointer is that of the hook that runs; the name lives until the call returns.
-        let count = unsafe { imports::get_metadata_keys_count(self.pointer, DYNAMIC_METADATA, namespace) };
+        let count = unsafe { imports::get_metadata_keys_count(self.pointer, from, name) };
         if count == 0 || count > MAX_HEADERS {
             return Vec::new();
         }
         let mut keys = vec![Buffer::NONE; count];
         // SAFETY: as above, and there is room for all keys, of which nothing can add one in between.
-        let found = unsafe { imports::get_metadata_keys(self.pointer, DYNAMIC_METADATA, namespace, keys.as_mut_ptr()) };
-        if !found {
+        if !unsafe { imports::get_metadata_keys(self.pointer, from, name, keys.as_mut_ptr()) } {
             return Vec::new();
         }
         let pair = |key: &Buffer| {
-            let mut out = Buffer::NONE;
-            // SAFETY: as above; the key is Envoy's own.
-            let found =
-                unsafe { imports::get_metadata_string(self.pointer, DYNAMIC_METADATA, namespace, *key, &mut out) };
-            let value = self.view(found, out)?;
-            Some((self.view(true, *key)?, value))
+            let key = self.view(true, *key)?;
+            Some((key, self.metadata_text(Metadata::Dynamic, namespace, key)?))
         };
         keys.iter().filter_map(pair).collect()
     }

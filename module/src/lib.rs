@@ -43,6 +43,8 @@ mod bytes;
 mod calls;
 mod clock;
 mod entropy;
+#[cfg(test)]
+mod fake_envoy;
 mod fault;
 mod filter;
 mod filter_config;
@@ -60,5 +62,7 @@ mod process;
 mod scheduler;
 mod shared_tracer;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod ticker;
 mod yaml;

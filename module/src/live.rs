@@ -1,10 +1,10 @@
 //! A request as the core asks for it: Envoy's attributes, the clock, marks.
 
-use crate::abi::Map;
-use crate::attribute_ids::{Source, source};
+use crate::abi::{Map, Metadata};
+use crate::attribute_ids::{Source, metadata, source};
 use crate::clock::{self, Times};
 use crate::filter::Filter;
-use crate::{marks, peer};
+use crate::{marks, node, peer};
 use sidespan_core::http::headers::Header;
 use sidespan_core::sampling::late_keep::Mark;
 use sidespan_core::span::attributes::{Attributes, Pairs, path};
@@ -12,8 +12,6 @@ use sidespan_core::stream::{MarkWritten, StreamHost};
 use std::borrow::Cow;
 use std::cell::OnceCell;
 
-/// Where filters leave metadata: the name of the filter follows.
-const METADATA: &[u8] = b"metadata\0filter_metadata\0";
 const FILTER_STATE: &[u8] = b"filter_state\0";
 
 /// The request of the hook that runs.
@@ -51,6 +49,23 @@ impl<'a> Live<'a> {
         self.ended.then(|| self.told().1.unwrap_or_else(|| self.times.elapsed_ns()))
     }
 
+    /// What is no attribute with a number: filter state, metadata, the node.
+    fn other(&self, asked: &[u8]) -> Option<Cow<'_, [u8]>> {
+        if let Some(rest) = asked.strip_prefix(FILTER_STATE) {
+            let mut segments = rest.splitn(2, |byte| *byte == 0);
+            let state = self.filter.filter_state(segments.next()?)?;
+            return match segments.next() {
+                Some(field) => peer::field(state, field).map(Cow::Borrowed),
+                None => Some(Cow::Borrowed(state)),
+            };
+        }
+        if let Some((from, rest)) = metadata(asked) {
+            let mut segments = rest.splitn(2, |byte| *byte == 0);
+            return self.filter.metadata_text(from, segments.next()?, segments.next()?).map(Cow::Borrowed);
+        }
+        node::of_process().get(asked)
+    }
+
     fn address(&self, address: u32, port: u32) -> Option<Cow<'_, [u8]>> {
         let address = self.filter.text(address)?;
         match self.filter.int(port).filter(|_| !address.is_empty()) {
@@ -71,21 +86,15 @@ impl Attributes for Live<'_> {
         match source(asked) {
             Some(Source::Text(id)) => self.filter.text(id).map(Cow::Borrowed),
             Some(Source::Int(id)) => self.filter.int(id).map(number),
-            Some(Source::Bool(id)) => Some(Cow::Owned(vec![u8::from(self.filter.boolean(id) == Some(true))])),
+            Some(Source::Bool(id)) => self.filter.boolean(id).map(|value| Cow::Owned(vec![u8::from(value)])),
             Some(Source::Address(address, port)) => self.address(address, port),
-            None => {
-                let mut segments = asked.strip_prefix(FILTER_STATE)?.splitn(2, |byte| *byte == 0);
-                let state = self.filter.filter_state(segments.next()?)?;
-                match segments.next() {
-                    Some(field) => peer::field(state, field).map(Cow::Borrowed),
-                    None => Some(Cow::Borrowed(state)),
-                }
-            }
+            None => self.other(asked),
         }
     }
 
     fn get_map(&self, asked: &[u8]) -> Option<Pairs> {
-        let pairs = self.filter.metadata(asked.strip_prefix(METADATA)?);
+        let (_, namespace) = metadata(asked).filter(|(from, _)| *from == Metadata::Dynamic)?;
+        let pairs = self.filter.metadata(namespace);
         (!pairs.is_empty()).then(|| pairs.iter().map(|(key, value)| (key.to_vec(), value.to_vec())).collect())
     }
 

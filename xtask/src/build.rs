@@ -7,10 +7,22 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// Options of `cargo xtask build`.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Also build the dynamic module for arm64, target/arm64/libsidespan.so, which needs cargo-zigbuild
+    #[arg(long)]
+    arm64: bool,
+}
+
 /// Builds the wasm module and prints its size, removed exports and imports; then the dynamic module, and what it needs.
-pub(crate) fn run() -> Result<()> {
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     build()?;
-    library::build().map(|_| ())
+    library::build()?;
+    if arguments.arm64 {
+        library::build_for_arm64()?;
+    }
+    Ok(())
 }
 
 /// Builds and reports as [`run`], and returns the path of the module.

@@ -5,9 +5,9 @@ use anyhow::{Context, Result, bail, ensure};
 use object::elf::{DF_1_NODELETE, DT_FLAGS_1, FileHeader64};
 use object::read::elf::{Dyn, FileHeader, Sym};
 use object::{Endianness, StringTable};
-use sidespan_harness::provide;
+use sidespan_harness::provide::{self, Shell};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The newest glibc that it may need. Envoy's images have 2.35 (Ubuntu 22.04) and 2.36 (distroless, Debian 12), those of Istio are
 /// as new. On a build machine with glibc 2.35 or newer it needs 2.35: the unwinder asks for `_dl_find_object`.
@@ -16,10 +16,13 @@ const NEWEST_GLIBC: (u32, u32) = (2, 35);
 /// Libraries that are part of glibc, which every image with Envoy has.
 const GLIBC: &[&str] = &["libc.so", "libm.so", "libdl.so", "libpthread.so", "librt.so", "ld-linux"];
 
-/// Where Envoy finds it under the name `sidespan`.
-pub(crate) fn path() -> PathBuf {
-    provide::target_dir().join("libsidespan.so")
-}
+/// What cargo-zigbuild is asked for: it links against exactly this version of glibc.
+const ARM64: &str = "aarch64-unknown-linux-gnu";
+
+const ARM64_IS_MISSING: &str =
+    "the arm64 library was not built. It needs both of these; on an arm64 machine leave out --arm64:
+  - rustup target add aarch64-unknown-linux-gnu
+  - pip install cargo-zigbuild ziglang";
 
 /// What a library needs of the system that loads it.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -33,7 +36,7 @@ struct Needs {
     hooks: usize,
 }
 
-/// Builds the library, checks it, and prints what it needs.
+/// Builds the library for this machine, checks it, and prints what it needs.
 pub(crate) fn build() -> Result<PathBuf> {
     let folder = provide::target_dir();
     let status = cargo()
@@ -43,17 +46,33 @@ pub(crate) fn build() -> Result<PathBuf> {
         .status()
         .context("cannot run cargo")?;
     ensure!(status.success(), "sidespan-module does not compile");
-    let raw = folder.join("library/libsidespan_module.so");
+    finish(&folder.join("library"), Shell::Module.default_file())
+}
+
+/// The same for arm64 on any machine, as `target/arm64/libsidespan.so`, with cargo-zigbuild.
+pub(crate) fn build_for_arm64() -> Result<PathBuf> {
+    let (folder, (major, minor)) = (provide::target_dir(), NEWEST_GLIBC);
+    let mut command = cargo();
+    command.args(["zigbuild", "--profile", "library", "--package", "sidespan-module", "--target-dir"]).arg(&folder);
+    command.args(["--target", &format!("{ARM64}.{major}.{minor}")]);
+    ensure!(command.status().context("cannot run cargo")?.success(), "{ARM64_IS_MISSING}");
+    finish(&folder.join(ARM64).join("library"), folder.join("arm64/libsidespan.so"))
+}
+
+/// Checks what cargo made in a folder, puts it into its place, and prints what it needs.
+fn finish(built: &Path, path: PathBuf) -> Result<PathBuf> {
+    let raw = built.join("libsidespan_module.so");
     let bytes = fs::read(&raw).with_context(|| format!("cannot read {}", raw.display()))?;
     let needs = needs(&bytes).with_context(|| format!("cannot read {}", raw.display()))?;
     check(&needs)?;
-    write_if_changed(&path(), &bytes)?;
+    path.parent().map_or(Ok(()), fs::create_dir_all)?;
+    write_if_changed(&path, &bytes)?;
     let here = std::env::current_dir().unwrap_or_default();
-    println!("{}", path().strip_prefix(&here).unwrap_or(&path()).display());
+    println!("{}", path.strip_prefix(&here).unwrap_or(&path).display());
     println!("  size     {} bytes", bytes.len());
     println!("  glibc    {}.{} or newer; libraries: {}", needs.glibc.0, needs.glibc.1, needs.libraries.join(", "));
     println!("  hooks    {}", needs.hooks);
-    Ok(path())
+    Ok(path)
 }
 
 fn check(needs: &Needs) -> Result<()> {

@@ -30,7 +30,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Build target/sidespan.wasm, without unused exports, and target/libsidespan.so, the dynamic module; check what they need
-    Build,
+    Build(build::Arguments),
     /// Run all tests: unit, property, in-process host, documentation, real Envoy
     Test(test::Arguments),
     /// Print the path of an Envoy binary; download it once if this machine has none
@@ -58,7 +58,7 @@ const ENVIRONMENT: &str = "Environment:
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
-        Command::Build => build::run(),
+        Command::Build(arguments) => build::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Envoy(arguments) => envoy::run(&arguments),
         Command::Collector => collector::run(),

@@ -24,7 +24,7 @@ unsafe extern "C" {
     #[link_name = "envoy_dynamic_module_callback_http_filter_get_attribute_int"]
     pub(crate) fn get_attribute_int(filter: FilterPtr, attribute: u32, out: *mut u64) -> bool;
     #[link_name = "envoy_dynamic_module_callback_http_filter_get_attribute_bool"]
-    pub(crate) fn get_attribute_bool(filter: FilterPtr, attribute: u32, out: *mut bool) -> bool;
+    pub(crate) fn get_attribute_bool(filter: FilterPtr, attribute: u32, out: *mut u8) -> bool;
     #[link_name = "envoy_dynamic_module_callback_http_get_cluster_name"]
     pub(crate) fn get_cluster_name(filter: FilterPtr, out: *mut Buffer) -> bool;
     #[link_name = "envoy_dynamic_module_callback_http_get_filter_state_typed"]

@@ -56,8 +56,17 @@ pub(crate) mod call_result {
 /// The only answer of this module to any hook that could pause a stream.
 pub(crate) const CONTINUE: u32 = 0;
 
-/// The source of metadata: what filters found out about the request.
-pub(crate) const DYNAMIC_METADATA: u32 = 0;
+/// Where metadata comes from, by its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum Metadata {
+    /// What filters found out about the request.
+    Dynamic = 0,
+    Route = 1,
+    Cluster = 2,
+    /// The upstream host.
+    Host = 3,
+}
 
 /// The result of a call about metrics.
 pub(crate) const METRIC_OK: u32 = 0;
