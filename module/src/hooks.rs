@@ -27,10 +27,12 @@ fn nothing() -> Ours {
 /// The library is loaded.
 #[unsafe(no_mangle)]
 pub extern "C" fn envoy_dynamic_module_on_program_init() -> *const c_char {
-    guard("program_init", (), || {
+    // The log first, so that a fault behind it is told.
+    let _ = std::panic::catch_unwind(|| {
         ticker::remember_main_thread();
         logging::start();
     });
+    guard("program_init", (), || ());
     abi::VERSION.as_ptr()
 }
 
