@@ -7,6 +7,7 @@ use crate::config::{Batch, Bytes, Duration, Otlp, Protocol, Queue, Retry, Semant
 use crate::http::headers::Header;
 use crate::id::SpanId;
 use crate::otlp::tests::plain_span;
+use crate::span::Span;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use proptest::prelude::*;
 use prost::Message as _;
