@@ -21,7 +21,7 @@ use sidespan_core::sampling::request_cap::RequestCap;
 use sidespan_core::sampling::response_flags::ResponseFlags;
 use sidespan_core::sampling::rules::{Facts, Policy, Sampler, Workload};
 use sidespan_core::sampling::threshold::Threshold;
-use sidespan_core::sampling::{Head, OtChange, ParentState, Strata, decide, revise};
+use sidespan_core::sampling::{Head, OtChange, ParentState, Strata, beside_native, decide, revise};
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
@@ -57,6 +57,17 @@ struct Scenario {
     leave: f64,
     /// Each proxy has two workers, which have caps of their own.
     two_workers: bool,
+    /// Envoy's own tracer samples, and the filter exports what it leaves out (`nativeTracer: adopt`).
+    native: Option<Native>,
+}
+
+/// Envoy's own tracer: the gateway decides, all others follow.
+#[derive(Clone, Copy)]
+struct Native {
+    /// In percent.
+    rate: f64,
+    /// By the randomness of the trace, as consistent samplers do, and not by chance.
+    by_randomness: bool,
 }
 
 /// What is true of a span, and what was exported of it.
@@ -78,6 +89,10 @@ struct Span {
     above: bool,
     /// What was exported, and with which threshold.
     exported: Option<Option<Threshold>>,
+    /// Exported by Envoy's own tracer.
+    native: bool,
+    /// The threshold of its strata, whoever exports it; `None` if it is in none of them.
+    stratum: Option<Threshold>,
 }
 
 struct Pod {
@@ -282,7 +297,16 @@ impl Mesh {
         let facts = Facts { direction, host: b"", method: b"GET", path: b"/", headers: &[] };
         let (policy, rule) = self.pods[pod].sampler.policy(&facts);
         let state = from.map(|context| ParentState { sampled: context.sampled, ot: context.ot.as_deref() });
-        let head = decide(rule, trace_id, state.as_ref());
+        let head = match self.scenario.native {
+            Some(_) => beside_native(trace_id, from.and_then(|context| context.ot.as_deref()), false),
+            None => decide(rule, trace_id, state.as_ref()),
+        };
+        let native = match (self.scenario.native, parent) {
+            (None, _) => false,
+            (_, Some(parent)) => self.spans[parent].native,
+            (Some(Native { rate, by_randomness: true }), None) => probability(head.randomness) >= 1.0 - rate / 100.0,
+            (Some(Native { rate, .. }), None) => self.random.chance(rate / 100.0),
+        };
         let ot = match &head.ot {
             OtChange::Keep => from.and_then(|context| context.ot.clone()),
             OtChange::Set(value) => Some(value.clone()),
@@ -301,6 +325,8 @@ impl Mesh {
             cancelled: false,
             above: false,
             exported: None,
+            native,
+            stratum: None,
         });
         let callers = from.map_or(PathCap::NONE, |context| told(&context.cap));
         let mut path = callers;
@@ -309,7 +335,9 @@ impl Mesh {
         if budgets.may_bind() {
             budgets.raise(policy, &mut path, self.now_ns());
         }
-        let context = Context { trace_id, span_id: Some(span_id), sampled: head.sampled, ot, cap: path };
+        // Beside a native tracer no request header is written.
+        let told = if self.scenario.native.is_some() { callers } else { path };
+        let context = Context { trace_id, span_id: Some(span_id), sampled: head.sampled, ot, cap: told };
         let (span, cap) = (self.spans.len() - 1, RequestCap::new(callers, path));
         Stream { pod, worker, policy, span, trace_id, head, context, below: None, cap, told: false }
     }
@@ -386,7 +414,8 @@ impl Mesh {
             spans[span].above = true;
             above = spans[span].parent;
         }
-        if decision.keep {
+        spans[stream.span].stratum = decision.threshold;
+        if decision.keep && !spans[stream.span].native {
             spans[stream.span].exported = Some(decision.threshold);
         }
         self.capped += u64::from(decision.capped);
@@ -492,13 +521,18 @@ impl Mesh {
     fn is_whole(&self, span: &Span) -> bool {
         self.path(span).all(|span| {
             let parent = span.parent.map(|parent| self.spans[parent].span_id);
-            span.exported.is_some() && parent.is_none_or(|parent| span.parent_id == Some(parent))
+            (span.exported.is_some() || span.native) && parent.is_none_or(|parent| span.parent_id == Some(parent))
         })
     }
 }
 
 fn adjusted_count(span: &Span) -> f64 {
     span.exported.flatten().map_or(0.0, Threshold::adjusted_count)
+}
+
+/// Where a randomness lies between 0 and 1.
+fn probability(randomness: u64) -> f64 {
+    randomness as f64 / (1u64 << 56) as f64
 }
 
 fn head_samples(span: &Span) -> bool {
@@ -648,6 +682,69 @@ fn what_survives_of_errors_and_cancellations_is_whole_with_two_workers() {
         println!("{name}: {whole} of {all} that survive are whole");
         assert!(all > 1_000 && whole * 100 >= all * 95, "{name}: {whole} of {all} that survive are whole");
         mesh.assert_count(of, name, 0.15);
+    }
+}
+
+#[test]
+fn beside_a_native_tracer_each_error_counts_by_one_exporter_or_the_other_and_is_whole() {
+    let native = Some(Native { rate: 10.0, by_randomness: false });
+    let (all, mixed) =
+        (Scenario { native, ..Scenario::default() }, Scenario { native, mixed: true, ..Scenario::default() });
+    let capped = Scenario { native, mixed: true, cap: 10, storm: true, ..Scenario::default() };
+    for (name, scenario, requests) in
+        [("all", all, REQUESTS), ("mixed", mixed, REQUESTS), ("capped", capped, STORM.end)]
+    {
+        let mesh = Mesh::run(scenario, requests);
+        // Native errors count one each, ours by their threshold.
+        let errors = mesh.estimate(|span| span.failed, |span| if span.native { 1.0 } else { adjusted_count(span) });
+        assert!(
+            (errors.estimate - errors.truth).abs() <= 3.0 * errors.error + 1e-6 * errors.truth,
+            "{name}: {errors:?}"
+        );
+        // Successes by native spans alone.
+        let of_native = |span: &Span| if span.native { 10.0 } else { 0.0 };
+        for of in [|span: &Span| !span.failed, |_: &Span| true] {
+            let found = mesh.estimate(of, of_native);
+            assert!((found.estimate - found.truth).abs() <= 3.0 * found.error, "{name}: {found:?}");
+        }
+        let twice = mesh.spans.iter().filter(|span| span.native && span.exported.is_some()).count();
+        assert_eq!(twice, 0, "{name}");
+        if name == "all" {
+            assert!(errors.error < 1e-6 && errors.truth > 2_000.0, "exact: {errors:?}");
+            let lost = mesh.spans.iter().filter(|span| span.failed && !mesh.is_whole(span)).count();
+            assert_eq!(lost, 0, "errors whose path is not whole");
+        }
+        assert!(scenario.cap == 0 || mesh.capped > 2_000, "the cap was at work: {}", mesh.capped);
+    }
+}
+
+#[test]
+fn native_errors_of_a_consistent_sampler_count_by_the_larger_of_both_probabilities() {
+    let native = Some(Native { rate: 10.0, by_randomness: true });
+    let mesh = Mesh::run(Scenario { native, mixed: true, ..Scenario::default() }, REQUESTS);
+    let count = |weight: fn(&Span) -> f64| {
+        mesh.estimate(|span| span.failed, move |span| if span.native { weight(span) } else { adjusted_count(span) })
+    };
+    let right = count(|span| 1.0 / span.stratum.map_or(0.1, |stratum| stratum.probability().max(0.1)));
+    assert!((right.estimate - right.truth).abs() <= 3.0 * right.error, "{right:?}");
+    let wrong = count(|_| 1.0);
+    assert!(wrong.truth - wrong.estimate > 3.0 * wrong.error, "so this test can fail: {wrong:?}");
+}
+
+#[test]
+fn beside_a_native_tracer_caps_are_told_upwards_only_and_most_paths_stay_whole() {
+    let native = Some(Native { rate: 1.0, by_randomness: false });
+    for (cap, two_workers) in [(20, false), (20, true), (5, true)] {
+        let scenario = Scenario { native, cap, storm: true, two_workers, ..Scenario::default() };
+        let mesh = Mesh::run(scenario, STORM.end);
+        let survive = |span: &&Span| span.failed && span.exported.is_some() && STORM.contains(&span.trace);
+        let (whole, all) = mesh
+            .spans
+            .iter()
+            .filter(survive)
+            .fold((0, 0), |(w, n), span| (w + usize::from(mesh.is_whole(span)), n + 1));
+        println!("a cap of {cap}, two workers {two_workers}: {whole} of {all} errors that survive are whole");
+        assert!(all > 500 && whole * 100 >= all * 60, "{cap}: {whole} of {all} errors that survive are whole");
     }
 }
 

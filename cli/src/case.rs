@@ -23,6 +23,8 @@ pub(crate) struct Case {
     pub response: Option<Response>,
     /// Whether an error on a later hop left a mark for this trace.
     pub marked: bool,
+    /// The headers that Envoy's own tracer sent upstream, with `nativeTracer: adopt`. `None`: it sent none.
+    pub native: Option<Headers>,
 }
 
 /// The response, or how a request ended without one.
@@ -57,6 +59,15 @@ struct Line<'l> {
     response: Option<ResponseLine>,
     #[serde(default)]
     marked: Option<bool>,
+    #[serde(default)]
+    native: Option<NativeLine>,
+}
+
+/// What Envoy's own tracer did.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NativeLine {
+    headers: Vec<(String, String)>,
 }
 
 #[derive(Deserialize)]
@@ -106,6 +117,7 @@ impl Case {
             request: line.request.into_headers(),
             response: line.response.map(ResponseLine::into_response).transpose()?,
             marked: line.marked.unwrap_or(false),
+            native: line.native.map(|native| lower(Some(native.headers))),
         };
         Ok((case, line.config.map_or("", RawValue::get)))
     }

@@ -1,7 +1,7 @@
 //! `sidespan explain`: reads one request per line and writes what the filter would do with it, computed by the code of the filter.
 
 use crate::case::Case;
-use crate::outcome::{Decision, Extracted, Outcome};
+use crate::outcome::{Decision, Extracted, Native, Outcome};
 use crate::replay::{Compiled, Plans, run_case};
 use serde::Serialize;
 use sidespan_core::config::parse;
@@ -114,6 +114,12 @@ fn write_pretty(number: u64, case: &Case, outcome: &Outcome, out: &mut impl Writ
     for name in &outcome.removed_headers {
         writeln!(out, "  removed    {name}")?;
     }
+    match outcome.native {
+        Some(Native::Adopted) => writeln!(out, "  native     not sampled: the span has its ids")?,
+        Some(Native::Exports) => writeln!(out, "  native     sampled: Envoy's own tracer exports the span")?,
+        Some(Native::Absent) => writeln!(out, "  native     nothing sent: the span has ids of its own")?,
+        None => {}
+    }
     let Decision { head, keep, reason, threshold } = &outcome.decision;
     let kept = if *keep { "kept" } else { "not kept" };
     let threshold = threshold.as_deref().map_or_else(String::new, |threshold| format!(", th:{threshold}"));
@@ -144,6 +150,7 @@ mod tests {
             }),
             upstream_headers: vec![("b3".to_owned(), "1".to_owned())],
             instruction: None,
+            native: None,
             removed_headers: vec!["x-b3-parentspanid".to_owned()],
             response_headers: Vec::new(),
             decision: Decision { head: false, keep: true, reason: "error".to_owned(), threshold: Some("0".to_owned()) },
@@ -174,6 +181,7 @@ mod tests {
             request: headers(&[(":method", "GET"), (":path", "/"), (":scheme", "http"), (":authority", "localhost")]),
             response: None,
             marked: false,
+            native: None,
         };
         assert_eq!(cases, [expected]);
         assert!(good);

@@ -12,6 +12,9 @@ pub(crate) struct Outcome {
     /// A sampling decision without ids (`b3: 0`), which applies to the trace that starts here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instruction: Option<String>,
+    /// What became of the ids that Envoy's own tracer sent, where it matters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub native: Option<Native>,
     /// Trace headers that are sent upstream, changed or not.
     pub upstream_headers: Vec<(String, String)>,
     /// Trace headers that are removed.
@@ -22,6 +25,18 @@ pub(crate) struct Outcome {
     pub decision: Decision,
     /// The span as OTLP/JSON; `None` if none is exported.
     pub span: Option<Value>,
+}
+
+/// What became of the ids that Envoy's own tracer sent, with `nativeTracer: adopt`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Native {
+    /// The span has them.
+    Adopted,
+    /// The request matters, but the tracer has sampled it and exports it.
+    Exports,
+    /// There were none, so the span has ids of its own.
+    Absent,
 }
 
 /// The context in the request headers.
@@ -48,7 +63,8 @@ pub(crate) struct Decision {
     pub head: bool,
     /// At the end.
     pub keep: bool,
-    /// The stratum: `head`, `parent`, `error`, `slow`, `marked`, `cancelled`, `debug`, `drop` or `none`.
+    /// The stratum: `head`, `parent`, `error`, `slow`, `marked`, `cancelled`, `debug`, `native` (exported by Envoy's own tracer),
+    /// `drop` or `none`.
     pub reason: String,
     /// `th` of the exported span; `None` if the probability is unknown or nothing is exported.
     pub threshold: Option<String>,

@@ -1,14 +1,15 @@
 //! Runs the code of the filter on one case, without a proxy.
 
 use crate::case::{Case, Headers, Response};
-use crate::outcome::{Decision, Extracted, Outcome};
+use crate::outcome::{Decision, Extracted, Native, Outcome};
 use serde_json::Value;
-use sidespan_core::config::{Config, Direction, Sampling};
-use sidespan_core::export::Stats;
+use sidespan_core::config::{Config, Direction, NativeTracer, Sampling};
+use sidespan_core::context::SpanContext;
+use sidespan_core::export::{Counter, Stats};
 use sidespan_core::http::headers::{Header, HeaderEdit};
 use sidespan_core::id::{Entropy, TraceId};
 use sidespan_core::otlp::json::span_to_string;
-use sidespan_core::propagation;
+use sidespan_core::propagation::{self, NativeContexts, TraceHeaders};
 use sidespan_core::sampling;
 use sidespan_core::sampling::late_keep::{Below, Kept, Mark, Signal};
 use sidespan_core::sampling::threshold::Threshold;
@@ -52,6 +53,9 @@ struct CaseHost {
 /// # Errors
 /// If the clock of the operating system is before 1970, or the span cannot be written as JSON.
 pub(crate) fn run_case(case: &Case, compiled: &Compiled) -> Result<Outcome, String> {
+    if case.native.is_some() && compiled.config.native_tracer != NativeTracer::Adopt {
+        return Err("native: has a meaning with `nativeTracer: adopt` in `config` only".to_owned());
+    }
     let plan = compiled.plans.get(case, compiled);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|error| error.to_string())?;
     let now_ns = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
@@ -62,11 +66,12 @@ pub(crate) fn run_case(case: &Case, compiled: &Compiled) -> Result<Outcome, Stri
     let before = CaseHost { attributes: Recorded::default(), now_ns, marked: None };
     let (mut stream, edits) = Stream::start(&plan, case.direction, &headers, &mut SystemEntropy, &before, &mut stats);
 
-    let trace_id = stream.outgoing().context.trace_id;
-    let upstream = applied(&request, &edits);
-    let response = response_headers(case, &answered, &stream);
+    let sent = case.native.as_ref().and_then(native_context);
+    let context = sent.unwrap_or(stream.outgoing().context);
+    let upstream = applied(&request, &[edits.clone(), native_edits(case)].concat());
+    let response = response_headers(case, &answered, &context);
     let attributes = attributes(&upstream, &response, &answered, now_ns);
-    let host = CaseHost { attributes, now_ns, marked: case.marked.then_some(trace_id) };
+    let host = CaseHost { attributes, now_ns, marked: case.marked.then_some(context.trace_id) };
     let response_edits = match answered.status {
         Some(_) => stream.response_headers(&view(&response), false, &host, &mut stats),
         None => Vec::new(),
@@ -78,20 +83,48 @@ pub(crate) fn run_case(case: &Case, compiled: &Compiled) -> Result<Outcome, Stri
         None => (false, false),
     };
     let finished = stream.finish(&host, &mut stats);
+    let native = native(&stats);
     Ok(Outcome {
         extracted,
         instruction,
+        native,
         upstream_headers: trace_headers(&upstream),
         removed_headers: names(&edits, |edit| matches!(edit, HeaderEdit::Remove(_))),
         response_headers: set(&response_edits),
-        decision: decision(head, recorded, finished.as_ref()),
+        decision: decision(head, recorded, native, finished.as_ref()),
         span: finished.as_ref().map(span).transpose()?,
     })
 }
 
-fn decision(head: bool, recorded: bool, finished: Option<&Finished>) -> Decision {
+/// What the filter has counted.
+fn native(stats: &Stats) -> Option<Native> {
+    let table = [
+        (Counter::NativeAdopted, Native::Adopted),
+        (Counter::NativeSampled, Native::Exports),
+        (Counter::NativeAbsent, Native::Absent),
+        (Counter::NativeUnsent, Native::Absent),
+    ];
+    table.into_iter().find(|(counter, _)| stats.get(*counter) > 0).map(|(_, native)| native)
+}
+
+/// The context that Envoy's own tracer sent.
+fn native_context(headers: &Headers) -> Option<SpanContext> {
+    let headers = view(headers);
+    NativeContexts::new(&TraceHeaders::new(&headers)).caller(None)?.context()
+}
+
+/// The router sets the headers of Envoy's own tracer.
+fn native_edits(case: &Case) -> Vec<HeaderEdit> {
+    let edit = |(name, value): &(Vec<u8>, Vec<u8>)| {
+        HeaderEdit::Set(String::from_utf8_lossy(name).into_owned().into(), value.clone())
+    };
+    case.native.iter().flatten().map(edit).collect()
+}
+
+fn decision(head: bool, recorded: bool, native: Option<Native>, finished: Option<&Finished>) -> Decision {
     let reason = match finished {
         Some(finished) => finished.decision.reason.as_str(),
+        None if native == Some(Native::Exports) => "native",
         None if recorded => "none",
         None => "drop",
     };
@@ -131,9 +164,8 @@ fn with_grpc(request: &Headers, response: &Response) -> Headers {
 }
 
 /// The response headers that the filter sees. If the case is marked and not inbound, they contain the signal of the callee.
-fn response_headers(case: &Case, response: &Response, stream: &Stream) -> Headers {
+fn response_headers(case: &Case, response: &Response, context: &SpanContext) -> Headers {
     let status = response.status.map(|status| (b":status".to_vec(), status.to_string().into_bytes()));
-    let context = stream.outgoing().context;
     let below = Below::uncapped(Kept::At(Threshold::ALWAYS));
     let signal = Signal { trace_id: context.trace_id, span_id: context.span_id, below, sampled: true }.write();
     let signal = (case.marked && case.direction != Direction::Inbound).then(|| (b"server-timing".to_vec(), signal));

@@ -167,3 +167,49 @@ fn explain_keeps_a_success_for_an_error_below_it_and_tells_the_caller() {
         assert_eq!(signal.contains("trace;desc=00-4bf92f3577b34da6a3ce929d0e0e4736-"), told, "{direction}: {signal}");
     }
 }
+
+#[test]
+fn explain_says_what_would_be_exported_beside_a_native_tracer() {
+    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let came = format!("00-{TRACE}-00f067aa0ba902b7-00");
+    let sent =
+        |flags: &str| serde_json::json!({"headers": [["traceparent", format!("00-{TRACE}-b7ad6b7169203331-{flags}")]]});
+    // Status, an error below, what the tracer sent, what becomes of it, kept, reason, span id.
+    let table = [
+        (503, false, sent("00"), Some("adopted"), true, "error", Some("b7ad6b7169203331")),
+        (200, true, sent("00"), Some("adopted"), true, "marked", Some("b7ad6b7169203331")),
+        (503, false, sent("01"), Some("exports"), false, "native", None),
+        (200, false, sent("00"), None, false, "none", None),
+        (200, false, sent("01"), None, false, "none", None),
+        (503, false, Value::Null, Some("absent"), true, "error", None),
+    ];
+    for (status, marked, native, expected, keep, reason, span_id) in table {
+        for headers in [serde_json::json!([["traceparent", came]]), serde_json::json!([])] {
+            let line = serde_json::json!({
+                "config": {"nativeTracer": "adopt", "exporter": {"otlp": {"cluster": "collector"}}},
+                "request": {"headers": headers}, "response": {"status": status}, "marked": marked, "native": native,
+            });
+            let output = sidespan(&["explain"], &format!("{line}\n"));
+            let answer: Value = serde_json::from_str(stdout(&output)).expect("JSON");
+            let case = format!("{line}: {answer}");
+            assert_eq!(answer["native"].as_str(), expected, "{case}");
+            let decision = &answer["decision"];
+            assert_eq!((decision["keep"].as_bool(), decision["reason"].as_str()), (Some(keep), Some(reason)), "{case}");
+            let span = &answer["span"];
+            assert_eq!(span.is_object(), keep, "{case}");
+            if let Some(span_id) = span_id {
+                let parent = if headers == serde_json::json!([]) { None } else { Some("00f067aa0ba902b7") };
+                let found = (span["traceId"].as_str(), span["spanId"].as_str(), span["parentSpanId"].as_str());
+                assert_eq!((found.0, found.1), (Some(TRACE), Some(span_id)), "{case}");
+                assert_eq!(found.2.filter(|parent| !parent.is_empty()), parent, "{case}");
+            }
+        }
+    }
+}
+
+#[test]
+fn explain_refuses_what_a_native_tracer_sent_where_this_filter_takes_its_place() {
+    let output = sidespan(&["explain"], "{\"request\": {}, \"native\": {\"headers\": []}}\n");
+    assert!(stdout(&output).contains("native: has a meaning with `nativeTracer: adopt`"), "{}", stdout(&output));
+    assert_eq!(output.status.code(), Some(1));
+}

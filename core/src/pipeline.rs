@@ -4,7 +4,7 @@ use crate::export::{Class, Counter, Exporter, Stats};
 use crate::otlp::Encoder;
 use crate::propagation::TraceState;
 use crate::sampling::{Reason, set_threshold};
-use crate::stream::{Finished, Plan};
+use crate::stream::{Fault, Finished, Plan};
 
 /// A span that is kept, as an exporter takes it. A worker encodes its spans itself and hands them over; their size is known.
 pub struct EncodedSpan {
@@ -14,8 +14,8 @@ pub struct EncodedSpan {
     /// The probability with which it was kept is known.
     threshold_known: bool,
     end_ns: u64,
-    /// Something changed the trace headers after this filter wrote them.
-    pub overwritten: bool,
+    /// What is wrong with the trace headers that went upstream.
+    pub fault: Option<Fault>,
 }
 
 /// The exporter, and what it counts.
@@ -37,7 +37,7 @@ const _: () = {
 impl EncodedSpan {
     /// Encodes a span for the exporter whose encoder this is.
     pub fn new(finished: Finished, encoder: &Encoder) -> Self {
-        let Finished { span, mut trace_state, decision, overwritten } = finished;
+        let Finished { span, mut trace_state, decision, fault } = finished;
         let mut body = Vec::with_capacity(1024);
         encoder.encode(&span, &mut body);
         set_threshold(&mut trace_state, decision.threshold);
@@ -47,7 +47,7 @@ impl EncodedSpan {
             class: class(decision.reason),
             threshold_known: decision.threshold.is_some(),
             end_ns: span.end_ns,
-            overwritten,
+            fault,
         }
     }
 

@@ -1,4 +1,4 @@
-//! The metrics of the core and of this module, by one number each, and what is not reported yet.
+//! The metrics of the core, by one number each, and what is not reported yet.
 //!
 //! A configuration defines all of them when it is read; afterwards Envoy admits no new ones. Where Envoy can change a metric only
 //! during a request (1.38), changes wait here until a request ends.
@@ -11,15 +11,12 @@ use std::ptr;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
 
-/// Panics that were caught in hooks; the wasm filter has none, because a panic ends its VM.
-pub(crate) const PANICS: &str = "sidespan_panics_total";
-
 /// Histogram values that wait for a request; more are lost. There are two for each export call.
 const MAX_SAMPLES: usize = 256;
 
 /// Name and kind, by number.
 static TABLE: LazyLock<Vec<(MetricKind, &str)>> = LazyLock::new(|| {
-    let counters = Counter::ALL.iter().map(|counter| counter.name()).chain([PANICS]);
+    let counters = Counter::ALL.iter().map(|counter| counter.name());
     let gauges = Gauge::ALL.iter().map(|gauge| gauge.name());
     let histograms = Histogram::ALL.iter().map(|histogram| histogram.name());
     counters

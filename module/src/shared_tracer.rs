@@ -6,8 +6,8 @@
 use crate::calls::Calls;
 use crate::handover::{Handover, MAX_SPANS};
 use crate::main_thread::MainThread;
-use crate::{clock, entropy, guard, metrics, node, process};
-use sidespan_core::export::{MetricKind, Stats};
+use crate::{clock, entropy, guard, node, process};
+use sidespan_core::export::{Counter, MetricKind, Stats};
 use sidespan_core::otlp::Encoder;
 use sidespan_core::pipeline::EncodedSpan;
 use sidespan_core::stream::{Finished, Plan};
@@ -149,7 +149,7 @@ impl SharedTracer {
                 let Some(span) = self.handover.pop() else { break };
                 tracer.record_encoded(&span, host);
             }
-            self.report_panics(host);
+            tracer.stats().add(Counter::Panics, guard::take_caught());
             let ended = self.users.load(Relaxed) == 0 && self.end(tracer, host);
             if !ended {
                 tracer.tick(host);
@@ -194,14 +194,6 @@ impl SharedTracer {
             tracer.abandon(host);
         }
         idle
-    }
-
-    fn report_panics(&self, host: &MainThread<'_>) {
-        let caught = guard::take_caught();
-        let number = metrics::number(MetricKind::Counter, metrics::PANICS).filter(|_| caught > 0);
-        if let Some(number) = number {
-            host.increment_metric(number, i64::try_from(caught).unwrap_or(i64::MAX));
-        }
     }
 
     /// Runs with the tracer, and hands it the answers that have come. `None` inside of another run: what came meanwhile is

@@ -5,6 +5,7 @@ use crate::fake_envoy::{self, FakeConfig, FakeRequest};
 use crate::hooks::*;
 use std::ffi::c_void;
 use std::ptr;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -23,7 +24,10 @@ fn module_of(config: &FakeConfig) -> *const c_void {
 }
 
 fn open(text: &str) -> &'static FakeConfig {
+    /// They live for ever, and a sanitizer shall not call them leaks.
+    static ALL: Mutex<Vec<&'static FakeConfig>> = Mutex::new(Vec::new());
     let config: &FakeConfig = Box::leak(Box::default());
+    ALL.lock().unwrap().push(config);
     // SAFETY: as Envoy calls it; the configuration lives for ever.
     let module = unsafe {
         envoy_dynamic_module_on_http_filter_config_new(address(config), Buffer::NONE, Buffer::of(text.as_bytes()))

@@ -115,6 +115,11 @@ impl Stream {
         self.with(|stream| stream.phase = Phase::Elsewhere);
     }
 
+    /// The router sends the request with these headers: a native tracer has added its own.
+    pub fn router_sends(&self, headers: impl Into<HeaderMap>) {
+        self.with(|stream| stream.request = headers.into());
+    }
+
     /// `on_response_headers`.
     ///
     /// # Panics

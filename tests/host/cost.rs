@@ -1,8 +1,9 @@
 //! What a request costs in host calls: each is a crossing out of the VM and back.
 
+use super::adopt::{ADOPT, with};
 use super::attributes::{Direction, EndFacts};
 use super::process::Process;
-use super::traffic::{ERRORS_ONLY, FLUSH, KEEP_ALL, traced};
+use super::traffic::{ERRORS_ONLY, FLUSH, KEEP_ALL, get, traced};
 use super::world::{Calls, World};
 use std::time::Duration;
 
@@ -115,6 +116,66 @@ fn a_request_costs_exactly_these_host_calls() {
     ];
     for (what, request, total, expected) in table {
         expect(what, &of_one_request(*request), *total, expected);
+    }
+}
+
+/// Beside a native tracer: nothing is written. All headers come in one call, also where only those of the trace matter: each by its
+/// name would be one more crossing, and there are up to seven.
+const START_BESIDE: &[&str] = &[
+    "request_headers: get_header_map_pairs",
+    "request_headers: get_property xds.listener_direction",
+    "response_headers: get_header_map_pairs",
+];
+/// What the native tracer sent, where a mark of a trace that began here can only be looked for at the end.
+const LATE_MARK: &[&str] = &["log: get_header_map_pairs", "log: get_shared_data io.sidespan.mark.736"];
+/// The same without a look at a mark: nobody went upstream, or it does not matter.
+const ADOPTED: &[&str] = &["log: get_header_map_pairs"];
+
+#[test]
+fn beside_a_native_tracer_each_request_costs_less() {
+    use Direction::{Inbound, Outbound};
+    let mark = |callback: &str| MARK.iter().map(|call| format!("{callback}: {call}")).collect::<Vec<_>>();
+    let early = mark("response_headers");
+    let early = &*early.iter().map(String::as_str).collect::<Vec<_>>();
+    let counted = &["response_headers: get_current_time_nanoseconds"];
+    let counted_late = &["log: get_current_time_nanoseconds"];
+    // Direction, a caller or none, what the native tracer says, status.
+    let table: &[(&str, (Direction, bool, &str, &str), usize, &[&[&str]])] = &[
+        ("unsampled success", (Inbound, true, "00", "200"), 5, &[START_BESIDE, INBOUND, END_OF_BODY]),
+        ("unsampled success", (Outbound, true, "00", "200"), 5, &[START_BESIDE, OUTBOUND, END]),
+        ("sampled success", (Inbound, true, "01", "200"), 5, &[START_BESIDE, INBOUND, END_OF_BODY]),
+        ("sampled success", (Outbound, true, "01", "200"), 5, &[START_BESIDE, OUTBOUND, END]),
+        ("a success that began here", (Inbound, false, "00", "200"), 6, &[START_BESIDE, LATE_MARK, END_OF_BODY]),
+        ("a success that began here", (Outbound, false, "00", "200"), 5, &[START_BESIDE, OUTBOUND, END]),
+        ("kept", (Inbound, true, "00", "503"), 9, &[START_BESIDE, INBOUND, counted, SIGNAL, END_OF_BODY, SPAN]),
+        ("kept", (Outbound, true, "00", "503"), 11, &[START_BESIDE, OUTBOUND, counted, early, END, SPAN]),
+        (
+            "a native tracer exports it",
+            (Inbound, true, "01", "503"),
+            8,
+            &[START_BESIDE, INBOUND, counted, SIGNAL, END_OF_BODY, ADOPTED],
+        ),
+        (
+            "kept, and began here",
+            (Inbound, false, "00", "503"),
+            8,
+            &[START_BESIDE, LATE_MARK, END_OF_BODY, counted_late, &["log: call_foreign_function expr_evaluate"]],
+        ),
+    ];
+    for (what, (direction, caller, flags, status), total, expected) in table {
+        let mut world = World::new(ADOPT);
+        for _ in 0..2 {
+            world.tick_after(FLUSH);
+            world.respond_all(200);
+            world.forget_calls();
+            let request = if *caller { traced("00") } else { get("/api/users/42") };
+            let stream = world.request(*direction, &request);
+            let sent = format!("00-{}-b7ad6b7169203331-{flags}", super::traffic::TRACE);
+            stream.router_sends(with(&request, &[("traceparent", &sent), ("tracestate", "")]));
+            stream.response(&[(":status", *status)]);
+            stream.finish(EndFacts::default());
+        }
+        expect(&format!("{what}, {direction:?}"), &world.calls(), *total, expected);
     }
 }
 

@@ -26,6 +26,7 @@ mod contexts;
 mod engine;
 mod headers;
 mod mesh;
+mod native;
 mod process;
 mod symbols;
 mod world;
@@ -37,6 +38,7 @@ mod selftest;
 mod batch_read;
 mod pairs;
 
+mod adopt;
 mod cap;
 mod cost;
 mod faults;

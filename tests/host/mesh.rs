@@ -8,8 +8,10 @@ use super::attributes::{Direction, EndFacts};
 use super::collector::ExportedSpan;
 use super::contexts::Stream;
 use super::headers::HeaderMap;
+use super::native::{NativeSpan, Provider};
 use super::process::{Clock, Process};
 use super::world::World;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
@@ -50,6 +52,9 @@ struct Worker(Sender<Job>);
 
 /// A service with its sidecar; a gateway has no application.
 struct Pod {
+    name: &'static str,
+    /// Envoy's own tracer is on, if the mesh has one.
+    native: bool,
     inbound: Worker,
     outbound: Worker,
     app: App,
@@ -61,6 +66,18 @@ pub struct Mesh {
     initialize: fn(),
     configuration: String,
     pods: BTreeMap<&'static str, Pod>,
+    native: Option<Native>,
+}
+
+/// Envoy's own tracer, on in every proxy.
+struct Native {
+    provider: Provider,
+    /// A gateway makes one span more for its request upstream (`spawn_upstream_span`).
+    spawn_upstream_span: bool,
+    /// Whether a proxy samples: service, and whether a caller of the trace had asked for it; `None`: no caller.
+    samples: Box<dyn Fn(&str, Option<bool>) -> bool>,
+    /// All its spans, exported or not.
+    spans: RefCell<Vec<(&'static str, NativeSpan)>>,
 }
 
 /// A request as the application behind a sidecar sees it.
@@ -140,7 +157,7 @@ impl Mesh {
     /// The same with any filter.
     pub fn with_filter(initialize: fn(), configuration: &str) -> Self {
         let configuration = configuration.to_owned();
-        let mut mesh = Self { clock: Clock::default(), initialize, configuration, pods: BTreeMap::new() };
+        let mut mesh = Self { clock: Clock::default(), initialize, configuration, pods: BTreeMap::new(), native: None };
         mesh.add("gateway", "router", Box::new(|_| Answer::Http(404)));
         mesh
     }
@@ -151,13 +168,44 @@ impl Mesh {
         self
     }
 
+    /// The same with Envoy's own tracer on; `samples` as in [`Native::samples`].
+    pub fn native(
+        mut self,
+        provider: Provider,
+        spawn_upstream_span: bool,
+        samples: impl Fn(&str, Option<bool>) -> bool + 'static,
+    ) -> Self {
+        let spans = RefCell::default();
+        self.native = Some(Native { provider, spawn_upstream_span, samples: Box::new(samples), spans });
+        self
+    }
+
+    /// All spans of Envoy's own tracers, exported or not.
+    pub fn native_spans(&self) -> Vec<(&'static str, NativeSpan)> {
+        self.native.as_ref().map(|native| native.spans.borrow().clone()).unwrap_or_default()
+    }
+
+    /// A service whose sidecar has another `pluginConfig`, and no tracer of its own.
+    pub fn other<A: Into<Answer>>(
+        mut self,
+        name: &'static str,
+        configuration: &str,
+        app: impl Fn(&Hop<'_>) -> A + 'static,
+    ) -> Self {
+        let usual = std::mem::replace(&mut self.configuration, configuration.to_owned());
+        self.add(name, "sidecar", Box::new(move |hop| app(hop).into()));
+        self.configuration = usual;
+        self.pods.get_mut(name).expect("just added").native = false;
+        self
+    }
+
     fn add(&mut self, name: &'static str, role: &str, app: App) {
         let process = Process::at(self.clock.clone());
         let worker = || {
             let node_id = format!("{role}~10.0.0.1~{name}-0.store~store.svc.cluster.local");
             Worker::start(self.initialize, process.clone(), node_id, self.configuration.clone())
         };
-        let pod = Pod { inbound: worker(), outbound: worker(), app };
+        let pod = Pod { name, native: true, inbound: worker(), outbound: worker(), app };
         self.pods.insert(name, pod);
     }
 
@@ -170,7 +218,9 @@ impl Mesh {
     fn exchange(&self, caller: &Pod, service: &str, headers: HeaderMap, attempts: u64) -> Reply {
         let start = self.step();
         let grpc = headers.text("content-type").is_some_and(|kind| kind == "application/grpc");
+        let span = self.native_span(caller, &headers);
         let (stream, upstream) = caller.outbound.request(Direction::Outbound, headers);
+        let upstream = self.routed(caller, &caller.outbound, stream, upstream, span.as_ref());
         let mut made = 0;
         let reply = loop {
             made += 1;
@@ -194,13 +244,33 @@ impl Mesh {
     fn deliver(&self, service: &str, headers: HeaderMap) -> Reply {
         let start = self.step();
         let pod = &self.pods[service];
+        let span = self.native_span(pod, &headers);
         let (stream, headers) = pod.inbound.request(Direction::Inbound, headers);
+        let headers = self.routed(pod, &pod.inbound, stream, headers, span.as_ref());
         let reply = Reply::of((pod.app)(&Hop { mesh: self, pod, headers }));
         self.step();
         let (status, trailers) = (reply.status, reply.trailers.clone());
         let facts = if status == 0 { EndFacts::reset() } else { EndFacts::default() };
         let headers = pod.inbound.respond(stream, reply, facts.after(self.since(start)));
         Reply { status, headers, trailers }
+    }
+
+    /// The span that Envoy's own tracer starts before any filter.
+    fn native_span(&self, pod: &Pod, headers: &HeaderMap) -> Option<NativeSpan> {
+        self.native.as_ref().filter(|_| pod.native).map(|native| native.start(pod.name, headers))
+    }
+
+    /// The router sends a request, with the headers of the native tracer if there is one.
+    fn routed(&self, pod: &Pod, worker: &Worker, stream: u32, sent: HeaderMap, span: Option<&NativeSpan>) -> HeaderMap {
+        let (Some(native), Some(span)) = (&self.native, span) else { return sent };
+        let first = native.provider.inject(&sent, span);
+        let sent = match native.spawn_upstream_span && pod.name == "gateway" {
+            true => native.provider.inject(&sent, &native.start(pod.name, &first)),
+            false => first,
+        };
+        let headers = sent.clone();
+        worker.run(move |_| Stream::from_id(stream).router_sends(headers));
+        sent
     }
 
     fn step(&self) -> u64 {
@@ -236,6 +306,20 @@ impl Mesh {
     /// The sum of a counter over all sidecars.
     pub fn metric(&self, name: &'static str) -> u64 {
         self.pods.values().map(|pod| pod.inbound.run(move |world| world.metric(name))).sum()
+    }
+}
+
+// === impl Native ===
+
+impl Native {
+    fn start(&self, service: &'static str, headers: &HeaderMap) -> NativeSpan {
+        let mut spans = self.spans.borrow_mut();
+        let number = u64::try_from(spans.len()).expect("few") + 1;
+        let span = self.provider.start(headers, number, false);
+        let asked = (!span.parent_id.is_empty()).then_some(span.sampled);
+        let span = NativeSpan { sampled: (self.samples)(service, asked), ..span };
+        spans.push((service, span.clone()));
+        span
     }
 }
 

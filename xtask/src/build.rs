@@ -1,11 +1,13 @@
 //! `cargo xtask build`: builds the wasm module for releases, and the dynamic module.
 
+pub(crate) use crate::cargo::cargo;
+
+use crate::cargo::write_if_changed;
 use crate::{library, target, wasm};
 use anyhow::{Context, Result, bail};
 use sidespan_harness::provide;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 /// Options of `cargo xtask build`.
 #[derive(clap::Args)]
@@ -55,13 +57,6 @@ fn named(path: &Path) -> PathBuf {
     path.with_extension("names.wasm")
 }
 
-/// The `cargo` that runs this command, in the root of the workspace.
-pub(crate) fn cargo() -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(provide::workspace_root());
-    command
-}
-
 /// Runs `cargo rustc` for a package and returns the module as the linker wrote it. Asking for the `cdylib` alone makes it 10 kB smaller
 /// than what `cargo build` gives: only then does link-time optimisation see all of it.
 pub(crate) fn compile(package: &str, profile: &str) -> Result<PathBuf> {
@@ -96,17 +91,6 @@ fn remap() -> Result<String> {
 
 fn remap_flag(from: &Path, to: &str) -> String {
     format!("--remap-path-prefix={}={to}", from.display())
-}
-
-/// Writes a file only if it changed, so that its time stamp does not cause other work.
-pub(crate) fn write_if_changed(path: &Path, bytes: &[u8]) -> Result<()> {
-    if fs::read(path).is_ok_and(|old| old == bytes) {
-        return Ok(());
-    }
-    // An Envoy may be reading the old file, so it is replaced as a whole.
-    let temporary = path.with_extension(format!("new.{}", std::process::id()));
-    let written = fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
-    written.with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn report(path: &Path, raw: usize, pruned: &wasm::Pruned) {

@@ -1,6 +1,6 @@
 //! The dynamic module as a shared library: built, checked, and put beside the wasm module.
 
-use crate::build::{cargo, write_if_changed};
+use crate::cargo::{cargo, write_if_changed};
 use anyhow::{Context, Result, bail, ensure};
 use object::elf::{DF_1_NODELETE, DT_FLAGS_1, FileHeader64};
 use object::read::elf::{Dyn, FileHeader, Sym};

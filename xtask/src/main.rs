@@ -2,6 +2,7 @@
 
 mod bench;
 mod build;
+mod cargo;
 mod collector;
 mod demo;
 mod envoy;

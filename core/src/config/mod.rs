@@ -29,8 +29,8 @@ mod warnings;
 pub use self::formatter::{Fact, Formatter, HeaderBlock, Operator, Piece, Show};
 pub use self::objects::{
     AnswerCallers, Batch, Cancelled, Compression, Config, CustomTag, Dialect, Direction, Errors, Exporter,
-    FormatterTag, Literal, LiteralTag, Match, NamedTag, Otlp, Parent, Propagation, PropertyTag, Protocol, Queue,
-    Receiver, Retry, Rule, Sampling, SemanticConventions, Slow, Spans, Trust, Zipkin,
+    FormatterTag, Literal, LiteralTag, Match, NamedTag, NativeTracer, Otlp, Parent, Propagation, PropertyTag, Protocol,
+    Queue, Receiver, Retry, Rule, Sampling, SemanticConventions, Slow, Spans, Trust, Zipkin,
 };
 pub use self::parse::parse;
 pub use self::pattern::{PathPattern, PathTemplate, StringPattern};

@@ -106,6 +106,7 @@ fn every_default_is_the_documented_one() {
     let config = good("");
     assert_eq!(config, Config::default());
     assert_eq!((config.exporter.as_ref(), config.resource.len(), config.custom_tags.len()), (None, 0, 0));
+    assert_eq!(config.native_tracer, NativeTracer::Replace, "nativeTracer");
     assert_eq!(config.propagation.extract, [Dialect::TraceContext, Dialect::B3], "propagation.extract");
     assert_eq!(config.propagation.inject, [Dialect::TraceContext], "propagation.inject");
     assert_eq!(config.propagation.trust, Trust::Continue, "propagation.trust");
@@ -211,13 +212,13 @@ fn each_mistake_is_named_with_its_path_and_a_hint() {
         (
             r#"{"tracing": 1}"#,
             &[
-                "tracing: unknown field `tracing` (one of `exporter`, `resource`, `customTags`, `propagation`, `sampling`, `spans`)",
+                "tracing: unknown field `tracing` (one of `nativeTracer`, `exporter`, `resource`, `customTags`, `propagation`, `sampling`, `spans`)",
             ],
         ),
         (
             r#"{"tracing": null}"#,
             &[
-                "tracing: unknown field `tracing` (one of `exporter`, `resource`, `customTags`, `propagation`, `sampling`, `spans`)",
+                "tracing: unknown field `tracing` (one of `nativeTracer`, `exporter`, `resource`, `customTags`, `propagation`, `sampling`, `spans`)",
             ],
         ),
         (
@@ -649,6 +650,24 @@ fn what_is_legal_but_doubtful_is_a_warning() {
             &["sampling.rules[1].name"],
         ),
         (r#"{"spans": {"pathTemplates": ["/users/:id"]}}"#, &["spans.pathTemplates[0]"]),
+        (r#"{"nativeTracer": "adopt"}"#, &[]),
+        (
+            r#"{"nativeTracer": "adopt", "propagation": {"extract": ["b3"], "inject": ["b3"], "trust": "restart"}}"#,
+            &["propagation.extract", "propagation.inject", "propagation.trust"],
+        ),
+        (
+            r#"{"nativeTracer": "adopt", "exporter": {"otlp": {"cluster": "c"}}, "sampling": {
+                "randomSamplingPercentage": 5, "parent": "ignore",
+                "rules": [
+                    {"match": {"path": ["/a"]}, "randomSamplingPercentage": 1},
+                    {"match": {"path": ["/b"]}, "parent": "ignore"}, {"drop": true}]}}"#,
+            &[
+                "sampling.parent",
+                "sampling.randomSamplingPercentage",
+                "sampling.rules[0].randomSamplingPercentage",
+                "sampling.rules[1].parent",
+            ],
+        ),
     ];
     for (json, expected) in table {
         let warnings = good(json).warnings();

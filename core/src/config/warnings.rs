@@ -2,7 +2,8 @@
 
 use super::names::is_sensitive;
 use super::objects::{
-    Compression, Config, CustomTag, Dialect, Errors, Exporter, Otlp, Protocol, Receiver, Rule, Sampling, Spans, Trust,
+    Compression, Config, CustomTag, Dialect, Errors, Exporter, NativeTracer, Otlp, Parent, Propagation, Protocol,
+    Receiver, Rule, Sampling, Spans, Trust,
 };
 use super::report::{Report, member};
 use super::units::StatusPattern;
@@ -19,7 +20,10 @@ pub(super) fn check(config: &Config, report: &mut Report) {
         None => {}
     }
     check_captures(config, report);
-    check_propagation(config, report);
+    match config.native_tracer {
+        NativeTracer::Replace => check_propagation(config, report),
+        NativeTracer::Adopt => check_adopt(config, report),
+    }
     check_errors("sampling.errors", &config.sampling.errors, report);
     for (index, rule) in config.sampling.rules.iter().enumerate() {
         let path = format!("sampling.rules[{index}]");
@@ -114,6 +118,38 @@ fn check_propagation(config: &Config, report: &mut Report) {
     }
     if propagation.extract.contains(&Dialect::B3) && propagation.extract.contains(&Dialect::B3Multi) {
         report.add("propagation.extract", "has `b3` and `b3multi`", "`b3` reads both forms: leave `b3multi` out");
+    }
+}
+
+/// What Envoy's own tracer decides, and no filter can change.
+fn check_adopt(config: &Config, report: &mut Report) {
+    let (sampling, given) = (&config.sampling, &config.propagation);
+    let default = Propagation::default();
+    let no_effect = "has no effect with `nativeTracer: adopt`";
+    let formats = "Envoy's own tracer reads and writes the headers: leave it out";
+    let rates = "the rate is that of Envoy's own tracer, in the Telemetry resource: leave it out";
+    let members = [
+        ("propagation.extract", given.extract != default.extract, formats),
+        ("propagation.inject", given.inject != default.inject, formats),
+        ("propagation.trust", given.trust != default.trust, formats),
+        ("sampling.parent", sampling.parent != Parent::Respect, rates),
+        (
+            "sampling.randomSamplingPercentage",
+            sampling.random_sampling_percentage != Sampling::default().random_sampling_percentage,
+            rates,
+        ),
+    ];
+    for (path, _, hint) in members.into_iter().filter(|(_, given, _)| *given) {
+        report.add(path, no_effect, hint);
+    }
+    for (index, rule) in sampling.rules.iter().enumerate() {
+        let path = format!("sampling.rules[{index}]");
+        if rule.random_sampling_percentage.is_some() {
+            report.add(&member(&path, "randomSamplingPercentage"), no_effect, rates);
+        }
+        if rule.parent.is_some() {
+            report.add(&member(&path, "parent"), no_effect, rates);
+        }
     }
 }
 

@@ -126,6 +126,14 @@ table! {
         MarksFound = "sidespan_marks_found_total",
         /// Trace headers that somebody changed after us (a native tracer that is still on).
         PropagationOverwritten = "sidespan_propagation_overwritten_total",
+        /// Spans exported under the ids that Envoy's own tracer sent, which did not sample the request (`nativeTracer: adopt`).
+        NativeAdopted = "sidespan_native_adopted_total",
+        /// Requests that mattered and that Envoy's own tracer had sampled, so that it exports them.
+        NativeSampled = "sidespan_native_sampled_total",
+        /// Spans exported under ids of their own, because the request went upstream without a context of Envoy's own tracer.
+        NativeAbsent = "sidespan_native_absent_total",
+        /// Spans exported under ids of their own, because the request never went upstream.
+        NativeUnsent = "sidespan_native_unsent_total",
         /// Requests whose headers named different traces.
         PropagationConflicts = "sidespan_propagation_conflicts_total",
         /// Trace headers that could not be read.
@@ -136,6 +144,8 @@ table! {
         ConfigErrors = "sidespan_config_errors_total",
         /// Host calls that failed where they should not.
         HostErrors = "sidespan_host_errors_total",
+        /// Faults of the filter that were caught, by the dynamic module only: a panic ends a VM.
+        Panics = "sidespan_panics_total",
     }
 }
 

@@ -24,6 +24,7 @@ mod header_name;
 mod inject;
 mod jaeger;
 mod model;
+mod native;
 mod ottrace;
 #[cfg(test)]
 mod properties;
@@ -38,5 +39,6 @@ pub use self::extract::extract;
 pub use self::format::{Format, FormatSet};
 pub use self::inject::edits;
 pub use self::model::{Extracted, Incoming, Outgoing};
+pub use self::native::NativeContexts;
 pub use self::trace_headers::TraceHeaders;
 pub use self::tracestate::TraceState;

@@ -103,6 +103,17 @@ pub fn decide(policy: &Policy, trace_id: TraceId, parent: Option<&ParentState<'_
     }
 }
 
+/// The head decision where Envoy's own tracer samples: nothing is kept by a rate, so that only later strata keep a request, and
+/// what asks for debugging. `ot` is that member of `tracestate`.
+pub fn beside_native(trace_id: TraceId, ot: Option<&[u8]>, debug: bool) -> Head {
+    let randomness = ot.and_then(|ot| OtelState::parse(ot).rv()).unwrap_or_else(|| trace_id.randomness());
+    let (sampled, threshold, reason) = match debug {
+        true => (Sampled::Debug, HeadThreshold::Known(Threshold::ALWAYS), Reason::Debug),
+        false => (Sampled::Deny, HeadThreshold::Never, Reason::Parent),
+    };
+    Head { sampled, threshold, randomness, ot: OtChange::Keep, reason }
+}
+
 /// "If the sampled flag disagrees with R ≥ th, erase th" (tracestate-probability-sampling, "Consistency"); else it stays.
 fn of_parent(state: Sampled, sampled: bool, ot: &OtelState<'_>, randomness: u64) -> Head {
     let consistent = ot.th().filter(|th| th.samples(randomness) == sampled);

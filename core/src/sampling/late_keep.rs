@@ -160,10 +160,18 @@ impl Signal {
 /// What the response says about spans of `trace_id` that were kept below. A signal without our `th` comes from other
 /// instrumentation, which may send it with every response; it is heard only with `foreign`.
 pub fn find(headers: &[Header<'_>], trace_id: TraceId, foreign: bool) -> Option<Below> {
-    let timing = values(headers, b"server-timing").flat_map(metrics).filter_map(|metric| read(metric, trace_id));
-    let response = values(headers, b"traceresponse")
-        .filter_map(|value| (described(trim(value), trace_id) == Some(true)).then_some(Heard::FOREIGN));
-    timing.chain(response).filter(|heard| heard.ours || foreign).map(|heard| heard.below).reduce(Below::or)
+    heard(headers, foreign).filter(|heard| heard.0 == trace_id).map(|heard| heard.1).reduce(Below::or)
+}
+
+/// What the response says about spans of whatever trace that were kept below, for a caller that does not know its trace yet.
+/// `foreign` as in [`find`].
+pub fn heard(headers: &[Header<'_>], foreign: bool) -> impl Iterator<Item = (TraceId, Below)> {
+    let timing = values(headers, b"server-timing").flat_map(metrics).filter_map(read);
+    let response = values(headers, b"traceresponse").filter_map(|value| {
+        let (trace_id, sampled) = described(trim(value))?;
+        sampled.then_some(Heard { trace_id, below: Heard::FOREIGN, ours: false })
+    });
+    timing.chain(response).filter(move |heard| heard.ours || foreign).map(|heard| (heard.trace_id, heard.below))
 }
 
 /// Removes our metric from `server-timing`, of whatever trace; everything else stays byte for byte and line for line.
@@ -185,32 +193,34 @@ fn without_ours(value: &[u8]) -> Option<Vec<u8>> {
 
 /// A metric of `server-timing` that says that a span was kept.
 struct Heard {
+    trace_id: TraceId,
     below: Below,
     ours: bool,
 }
 
 impl Heard {
-    const FOREIGN: Self = Self { below: Below { kept: Kept::Unknown, cap: Threshold::ALWAYS }, ours: false };
+    const FOREIGN: Below = Below { kept: Kept::Unknown, cap: Threshold::ALWAYS };
 }
 
-fn read(metric: &[u8], trace_id: TraceId) -> Option<Heard> {
+fn read(metric: &[u8]) -> Option<Heard> {
     let mut parameters = split(metric, b';').map(trim);
     if parameters.next() != Some(b"trace") {
         return None;
     }
-    let (mut sampled, mut heard) = (None, Heard::FOREIGN);
+    let (mut context, mut below, mut ours) = (None, Heard::FOREIGN, false);
     for (name, value) in parameters.filter_map(parameter) {
         match name {
-            b"desc" => sampled = described(value, trace_id),
-            b"th" if value == b"u" => (heard.ours, heard.below.kept) = (true, Kept::Unknown),
-            b"th" => (heard.ours, heard.below.kept) = (true, Kept::At(Threshold::parse(value)?)),
-            b"cap" => heard.below.cap = Threshold::parse(value)?,
+            b"desc" => context = described(value),
+            b"th" if value == b"u" => (ours, below.kept) = (true, Kept::Unknown),
+            b"th" => (ours, below.kept) = (true, Kept::At(Threshold::parse(value)?)),
+            b"cap" => below.cap = Threshold::parse(value)?,
             _ => {}
         }
     }
     // What is not kept is told only where a cap is the cause.
-    let capped = heard.ours && heard.below.cap > Threshold::ALWAYS;
-    (sampled? || capped).then_some(heard)
+    let capped = ours && below.cap > Threshold::ALWAYS;
+    let (trace_id, sampled) = context?;
+    (sampled || capped).then_some(Heard { trace_id, below, ours })
 }
 
 fn is_ours(metric: &[u8]) -> bool {
@@ -218,14 +228,14 @@ fn is_ours(metric: &[u8]) -> bool {
     parameters.next() == Some(b"trace") && parameters.filter_map(parameter).any(|(name, _)| name == b"th")
 }
 
-/// Whether the flags of `00-<trace-id>-<child-id>-<flags>` say sampled; `None` if it is not that, or of another trace.
-fn described(text: &[u8], trace_id: TraceId) -> Option<bool> {
+/// The trace of `00-<trace-id>-<child-id>-<flags>`, and whether the flags say sampled; `None` if it is not that.
+fn described(text: &[u8]) -> Option<(TraceId, bool)> {
     let mut fields = text.split(|byte| *byte == b'-');
     (fields.next()? == b"00").then_some(())?;
-    (TraceId::from_hex(fields.next()?)? == trace_id).then_some(())?;
+    let trace_id = TraceId::from_hex(fields.next()?)?;
     SpanId::from_hex(fields.next()?)?;
     let [flags] = decode_lower_hex::<1>(fields.next()?)?;
-    fields.next().is_none().then_some(flags & 1 == 1)
+    fields.next().is_none().then_some((trace_id, flags & 1 == 1))
 }
 
 /// `name = value`, the value without its quotes.

@@ -22,6 +22,6 @@ mod tests;
 pub mod threshold;
 
 pub use self::final_decision::{FinalDecision, revise};
-pub use self::head::{Head, HeadThreshold, OtChange, ParentState, decide, set_threshold};
+pub use self::head::{Head, HeadThreshold, OtChange, ParentState, beside_native, decide, set_threshold};
 pub use self::reason::Reason;
 pub use self::strata::Strata;

@@ -39,6 +39,11 @@ impl Strata {
         }
     }
 
+    /// The request belongs to none of them: nothing but the head can keep it.
+    pub fn is_empty(&self) -> bool {
+        self.below.is_none() && self.error.is_none() && self.cancelled.is_none() && self.slow.is_none()
+    }
+
     /// The caps that count the request: those of its strata that keep R, whatever the caps do. So a count does not depend on
     /// the cap's threshold.
     pub fn counted(&self, r: u64) -> impl Iterator<Item = Class> {

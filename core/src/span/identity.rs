@@ -133,6 +133,13 @@ mod tests {
         let attributes = ("OTEL_RESOURCE_ATTRIBUTES", "service.name=attributes");
         assert_eq!(name(sources, &[attributes], "{}"), "attributes");
         assert_eq!(name(sources, &[attributes, ("OTEL_SERVICE_NAME", "variable")], "{}"), "variable");
+        // Istio's OpenTelemetry tracer and Envoy's Zipkin tracer have the cluster of the node.
+        let adopt = r#"{"nativeTracer": "adopt"}"#;
+        assert_eq!(name(sources, &[], adopt), "cluster");
+        assert_eq!(name(&sources[..7], &[], adopt), "annotation", "a node without a cluster");
+        assert_eq!(name(sources, &[("OTEL_SERVICE_NAME", "variable")], adopt), "variable");
+        let named = r#"{"nativeTracer": "adopt", "resource": {"service.name": "configured"}}"#;
+        assert_eq!(name(sources, &[], named), "configured");
         let config = r#"{"resource": {"service.name": "configured"}}"#;
         assert_eq!(name(sources, &[attributes, ("OTEL_SERVICE_NAME", "variable")], config), "configured");
     }

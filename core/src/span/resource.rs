@@ -4,12 +4,15 @@
 //! `OTEL_RESOURCE_ATTRIBUTES`, the pod's annotations `resource.opentelemetry.io/…`, then the labels and metadata of Istio and
 //! Kubernetes, in the order of the semantic conventions' "Kubernetes attributes" and of Istio's `OTEL_SEMANTIC_CONVENTIONS`
 //! enrichment. Without any of them `service.name` is `unknown_service:envoy`, as of Envoy's own tracer.
+//!
+//! Beside Envoy's own tracer (`nativeTracer: adopt`) the node's cluster is the first of them for `service.name`: the name that Istio
+//! gives to its OpenTelemetry tracer, and that Envoy's Zipkin tracer takes by itself. So a service has one name in all traces.
 
 use super::environment::Environment;
 use super::model::{Attribute, Value};
 use super::node::Node;
 use super::redact::safe_text;
-use crate::config::{Config, Literal};
+use crate::config::{Config, Literal, NativeTracer};
 use crate::http::percent;
 
 /// Longest value that is taken from the environment, in bytes.
@@ -28,6 +31,9 @@ pub(super) fn resource(node: &Node<'_>, environment: &Environment, config: &Conf
     all.add_text("service.name", environment.get("OTEL_SERVICE_NAME").filter(|name| !name.is_empty()).cloned());
     for (key, value) in environment.get("OTEL_RESOURCE_ATTRIBUTES").and_then(|text| pairs(text)).unwrap_or_default() {
         all.add(key, Some(value.into()));
+    }
+    if config.native_tracer == NativeTracer::Adopt {
+        all.add_text("service.name", node.leaf(&["cluster"]));
     }
     service(&mut all, node);
     all.add_text("envoy.node_id", node.leaf(&["id"]));

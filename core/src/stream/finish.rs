@@ -23,8 +23,17 @@ pub struct Finished {
     pub trace_state: TraceState,
     /// Why it is kept.
     pub decision: FinalDecision,
-    /// Something changed the trace headers after this filter wrote them.
-    pub overwritten: bool,
+    /// What is wrong with the trace headers that went upstream.
+    pub fault: Option<Fault>,
+}
+
+/// What is wrong with the trace headers that went upstream: the configuration and Envoy's own tracer do not fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Something changed them after this filter wrote them.
+    Overwritten,
+    /// Envoy's own tracer wrote none, so there is nothing to adopt.
+    NothingToAdopt,
 }
 
 /// A worker hands it to whatever collects spans, perhaps on another thread.
@@ -40,22 +49,31 @@ impl Stream {
     pub fn finish(mut self, host: &dyn StreamHost, stats: &mut Stats) -> Option<Finished> {
         let attributes = host.attributes();
         let (policy, sampling) = self.policy()?;
-        if sampling.head.sampled.decision() == Some(true) {
+        if self.native.is_none() && sampling.head.sampled.decision() == Some(true) {
             attributes.expect_span(self.original.kind());
         }
         let outcome = self.outcome(policy, attributes);
+        self.judge_signals(host, stats);
         // A gateway hears its callees itself, and has heard them all when the response headers came.
         if self.original.direction == Direction::Inbound {
             self.find_late_mark(&outcome, host, stats);
         }
         let failed = self.policy()?.0.errors.is_error(&outcome);
         let strata = self.strata(&outcome, failed)?;
+        if self.is_left_to_native(&strata) {
+            return None;
+        }
+        self.adopt(attributes);
         self.count(&strata, host, stats);
         if self.original.direction == Direction::Outbound {
             self.leave_mark(&strata, host, stats);
         }
         let (policy, sampling) = self.policy()?;
         let decision = sampling::revise(policy, &sampling.head, &strata, sampling.cap.path());
+        if (decision.keep || decision.capped) && self.is_exported_by_native(attributes) {
+            stats.count(Counter::NativeSampled);
+            return None;
+        }
         if !decision.keep {
             if decision.capped {
                 stats.count(Counter::Capped);
@@ -63,17 +81,14 @@ impl Stream {
             return None;
         }
         attributes.expect_span(self.original.kind());
-        let overwritten = self.is_overwritten(attributes);
-        if overwritten {
-            stats.count(Counter::PropagationOverwritten);
-        }
+        let fault = self.fault(attributes, stats);
         stats.count(Counter::SpansCreated);
         stats.count(counter(decision.reason));
         self.trace_state.remove(path_cap::KEY);
         Some(Finished {
             span: self.span(&outcome, decision.reason, host),
             decision,
-            overwritten,
+            fault,
             trace_state: self.trace_state,
         })
     }
@@ -115,6 +130,19 @@ impl Stream {
         };
         let start = start.unwrap_or_else(|| host.now_ns().saturating_sub(duration));
         (start, start.saturating_add(duration))
+    }
+
+    /// Counts what Envoy's own tracer did with the headers of a request whose span is exported.
+    fn fault(&self, attributes: &dyn Attributes, stats: &mut Stats) -> Option<Fault> {
+        let (counter, fault) = match &self.native {
+            Some(native) if native.has_sent() => (Counter::NativeAdopted, None),
+            Some(_) if self.went_upstream(attributes) => (Counter::NativeAbsent, Some(Fault::NothingToAdopt)),
+            Some(_) => (Counter::NativeUnsent, None),
+            None if self.is_overwritten(attributes) => (Counter::PropagationOverwritten, Some(Fault::Overwritten)),
+            None => return None,
+        };
+        stats.count(counter);
+        fault
     }
 
     /// Whether Envoy's own tracer is on as well: it replaces the headers that this filter wrote, and no span would link to

@@ -1,9 +1,11 @@
 //! What a configuration says about requests: resolved once, shared by all streams and all workers.
 
-use crate::config::{Config, Direction};
+use crate::config::{Config, Direction, NativeTracer};
+use crate::propagation::Format;
 use crate::sampling::budgets::Budgets;
 use crate::sampling::rules::{Policy, Sampler, Workload};
 use crate::span::{Environment, Identity, SpanBuilder};
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 /// Everything that does not depend on a request.
 pub struct Plan {
@@ -11,9 +13,14 @@ pub struct Plan {
     identity: Identity,
     span_builder: SpanBuilder,
     sampler: Sampler,
-    /// The only part of a plan that changes. Where workers share a plan, they share its caps.
+    /// Changes with the traffic. Where workers share a plan, they share its caps.
     budgets: Budgets,
+    /// The place in [`NATIVE_FORMATS`] of what Envoy's own tracer wrote last; one behind them until it is known.
+    native_format: AtomicU8,
 }
+
+/// What Envoy's own tracers write.
+const NATIVE_FORMATS: [Format; 3] = [Format::TraceContext, Format::B3Multi, Format::B3Single];
 
 /// Workers share a plan.
 const _: () = {
@@ -31,7 +38,7 @@ impl Plan {
         let sampler = Sampler::new(&config.sampling, &workload);
         let span_builder = SpanBuilder::new(&config, environment);
         let budgets = Budgets::new(sampler.policies());
-        Self { config, identity, span_builder, sampler, budgets }
+        Self { config, identity, span_builder, sampler, budgets, native_format: AtomicU8::new(u8::MAX) }
     }
 
     /// The configuration it was made from.
@@ -67,6 +74,24 @@ impl Plan {
             Some(1) => Direction::Inbound,
             Some(2) => Direction::Outbound,
             _ => Direction::Gateway,
+        }
+    }
+
+    /// Whether Envoy's own tracer propagates, and this filter adopts its ids.
+    pub(super) fn adopts(&self) -> bool {
+        self.config.native_tracer == NativeTracer::Adopt
+    }
+
+    /// The format that Envoy's own tracer wrote last; `None` until a request has shown it.
+    pub(super) fn native_format(&self) -> Option<Format> {
+        NATIVE_FORMATS.get(usize::from(self.native_format.load(Relaxed))).copied()
+    }
+
+    /// Remembers what Envoy's own tracer writes.
+    pub(super) fn learn_native_format(&self, format: Format) {
+        let place = NATIVE_FORMATS.iter().position(|known| *known == format).and_then(|place| u8::try_from(place).ok());
+        if let Some(place) = place {
+            self.native_format.store(place, Relaxed);
         }
     }
 

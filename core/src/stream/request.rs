@@ -1,6 +1,7 @@
 //! The request headers: which trace, is it sampled, and what the next hop is told.
 
 use super::host::StreamHost;
+use super::native::Native;
 use super::plan::Plan;
 use super::span_ids;
 use super::state::{Recording, ResponseHead, Sampling, Stream, WholePath, parent_state};
@@ -16,6 +17,26 @@ use crate::sampling::rules::{Facts, Policy};
 use crate::span::OriginalRequest;
 use std::sync::Arc;
 
+/// What came with a request.
+struct Came {
+    incoming: Incoming,
+    native: Option<Native>,
+}
+
+// === impl Came ===
+
+impl Came {
+    fn new(plan: &Plan, headers: &TraceHeaders<'_, '_>) -> Self {
+        match plan.adopts() {
+            true => {
+                let native = Native::new(headers);
+                Self { incoming: native.incoming(plan.native_format()), native: Some(native) }
+            }
+            false => Self { incoming: extract(headers, &plan.config().propagation), native: None },
+        }
+    }
+}
+
 // === impl Stream ===
 
 impl Stream {
@@ -29,9 +50,12 @@ impl Stream {
         stats: &mut Stats,
     ) -> (Self, Vec<HeaderEdit>) {
         let scan = TraceHeaders::new(headers);
-        let incoming = extract(&scan, &plan.config().propagation);
+        let came = Came::new(plan, &scan);
         let original = OriginalRequest::new(direction, headers);
-        let stream = Self::decide(plan, original, headers, incoming, entropy, host, stats);
+        let stream = Self::decide(plan, original, headers, came, entropy, host, stats);
+        if stream.native.is_some() {
+            return (stream, Vec::new());
+        }
         let edits = edits(&scan, &stream.incoming, &stream.outgoing(), &plan.config().propagation);
         (stream, edits)
     }
@@ -45,23 +69,23 @@ impl Stream {
         host: &dyn StreamHost,
         stats: &mut Stats,
     ) -> Self {
-        let incoming = extract(&TraceHeaders::new(headers), &plan.config().propagation);
-        Self::decide(plan, OriginalRequest::at_end(direction, headers), headers, incoming, entropy, host, stats)
+        let came = Came::new(plan, &TraceHeaders::new(headers));
+        Self::decide(plan, OriginalRequest::at_end(direction, headers), headers, came, entropy, host, stats)
     }
 
     fn decide(
         plan: &Arc<Plan>,
         original: OriginalRequest,
         headers: &[Header<'_>],
-        incoming: Incoming,
+        came: Came,
         entropy: &mut dyn Entropy,
         host: &dyn StreamHost,
         stats: &mut Stats,
     ) -> Self {
-        count(plan, original.direction, &incoming, stats);
+        count(plan, original.direction, &came.incoming, stats);
         let (number, policy) = plan.sampler().policy_of(|| facts(&original, headers));
         let telemetry = carries_telemetry(&original, headers);
-        let mut stream = Self::passing_on(plan, original, incoming, entropy);
+        let mut stream = Self::passing_on(plan, original, came, entropy);
         if telemetry {
             stream.silence(entropy);
         } else if !policy.drop {
@@ -74,7 +98,8 @@ impl Stream {
     }
 
     /// Passes the caller's context on. Without a caller it is a new one, which is not sampled.
-    fn passing_on(plan: &Arc<Plan>, original: OriginalRequest, incoming: Incoming, entropy: &mut dyn Entropy) -> Self {
+    fn passing_on(plan: &Arc<Plan>, original: OriginalRequest, came: Came, entropy: &mut dyn Entropy) -> Self {
+        let Came { incoming, native } = came;
         let extracted = incoming.extracted.as_ref();
         Self {
             plan: Arc::clone(plan),
@@ -86,6 +111,7 @@ impl Stream {
             response: ResponseHead::default(),
             original,
             incoming,
+            native,
         }
     }
 
@@ -97,12 +123,15 @@ impl Stream {
         host: &dyn StreamHost,
         stats: &mut Stats,
     ) {
-        if self.original.direction == Direction::Inbound {
+        if self.original.direction == Direction::Inbound && self.native.is_none() {
             self.span_id = span_ids::inbound(self.trace_id, entropy);
         } else if self.incoming.extracted.as_ref().is_some_and(|found| found.span_id.is_some()) {
             self.span_id = SpanId::random(entropy);
         }
-        let head = sampling::decide(policy, self.trace_id, parent_state(&self.incoming).as_ref());
+        let head = match &self.native {
+            Some(native) => native.head(self.trace_id, &self.trace_state),
+            None => sampling::decide(policy, self.trace_id, parent_state(&self.incoming).as_ref()),
+        };
         head.ot.apply(&mut self.trace_state);
         let cap = self.apply_caps(number, host, stats);
         self.recording = Recording::On(Sampling { policy: number, head, whole_path: WholePath::default(), cap });

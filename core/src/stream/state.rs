@@ -1,5 +1,6 @@
 //! What is remembered of a request from one callback to the next.
 
+use super::native::Native;
 use super::plan::Plan;
 use crate::context::{Flags, Sampled, SpanContext};
 use crate::id::{SpanId, TraceId};
@@ -16,6 +17,8 @@ pub struct Stream {
     pub(super) plan: Arc<Plan>,
     pub(super) original: OriginalRequest,
     pub(super) incoming: Incoming,
+    /// What is known of Envoy's own tracer; `None` where this filter takes its place.
+    pub(super) native: Option<Native>,
     pub(super) trace_id: TraceId,
     pub(super) span_id: SpanId,
     /// The right-most 56 bits of the trace id are said to be random.

@@ -4,6 +4,7 @@
 //! the outbound listener leaves a mark, which the inbound listener of the same trace finds.
 
 use super::host::{MarkWritten, StreamHost};
+use super::native::Native;
 use super::outcome::attribute;
 use super::span_ids;
 use super::state::Stream;
@@ -16,6 +17,7 @@ use crate::sampling::Strata;
 use crate::sampling::late_keep::{self, Below, Kept, Mark, Signal};
 use crate::sampling::outcome::Outcome;
 use crate::sampling::response_flags::ResponseFlags;
+use crate::sampling::rules::Policy;
 use crate::span::attributes::path;
 
 /// A body that takes no longer than this after its headers is complete: no mark is looked for behind it. The headers' time is
@@ -37,7 +39,9 @@ impl Stream {
         if !self.answers_caller(host.attributes()) {
             return None;
         }
-        let signal = Signal { trace_id: self.trace_id, span_id: self.span_id, below, sampled };
+        // Beside a native tracer the own span is not known yet; the caller's stands in its place. Callers compare the trace.
+        let caller = self.incoming.extracted.as_ref().and_then(|found| found.span_id).filter(|_| self.native.is_some());
+        let signal = Signal { trace_id: self.trace_id, span_id: caller.unwrap_or(self.span_id), below, sampled };
         stats.count(Counter::SignalsSent);
         // A header of its own: the application's stays as it is, and a quote that it left open cannot hide the signal.
         Some(HeaderEdit::Add("server-timing".into(), signal.write()))
@@ -53,17 +57,24 @@ impl Stream {
     ) {
         let propagation = &self.plan.config().propagation;
         // To a caller that had asked for sampling, a foreign signal is no news.
-        let unsampled = || self.head().is_some_and(|head| head.sampled == Sampled::Deny);
-        let heard = late_keep::find(headers, self.trace_id, propagation.foreign_keep_signals && unsampled());
+        let unsampled = || match &self.native {
+            Some(native) => !native.caller_samples(),
+            None => self.head().is_some_and(|head| head.sampled == Sampled::Deny),
+        };
+        let foreign = propagation.foreign_keep_signals && unsampled();
+        let heard = late_keep::find(headers, self.trace_id, foreign);
         if !propagation.expose_keep_signal {
             late_keep::strip(headers, edits);
         }
-        let Some((policy, sampling)) = self.policy().filter(|(policy, _)| policy.errors.whole_path) else { return };
+        if let Some(native) = &mut self.native {
+            native.hear(late_keep::heard(headers, foreign).filter(|heard| heard.0 != self.trace_id));
+        }
+        let Some((policy, _)) = self.policy().filter(|(policy, _)| policy.errors.whole_path) else { return };
         let errors = policy.errors.threshold;
-        let believed = heard.filter(|_| policy.keep_signals);
-        let signal = believed.and_then(|below| below.bounded(errors, sampling.head.randomness));
+        let signal = heard.and_then(|below| self.believe(below));
         match signal {
             Some(_) => stats.count(Counter::SignalsReceived),
+            None if self.native.as_ref().is_some_and(Native::has_heard) => {}
             None if heard.is_some() || !edits.is_empty() => stats.count(Counter::SignalsIgnored),
             None => {}
         }
@@ -76,6 +87,30 @@ impl Stream {
         if let Some(mut below) = signal.or(retried) {
             below.kept = retried.map_or(below.kept, |retried| below.kept.or(retried.kept));
             sampling.whole_path.learn(below);
+        }
+    }
+
+    /// What the policy makes of a signal of this trace; `None`: it is not believed.
+    fn believe(&self, below: Below) -> Option<Below> {
+        let (policy, sampling) = self.policy().filter(|(policy, _)| policy.errors.whole_path && policy.keep_signals)?;
+        below.bounded(policy.errors.threshold, sampling.head.randomness)
+    }
+
+    /// Beside a native tracer, at the end: signals that came before the trace was known. Only what was heard is worth a look at
+    /// the request headers.
+    pub(super) fn judge_signals(&mut self, host: &dyn StreamHost, stats: &mut Stats) {
+        if !self.native.as_ref().is_some_and(Native::has_heard) {
+            return;
+        }
+        self.adopt(host.attributes());
+        let heard = self.native.as_mut().map(Native::take_heard).unwrap_or_default();
+        let below = heard.iter().filter(|heard| heard.0 == self.trace_id).map(|heard| heard.1).reduce(Below::or);
+        match (below.and_then(|below| self.believe(below)), self.sampling_mut()) {
+            (Some(below), Some(sampling)) => {
+                sampling.whole_path.learn(below);
+                stats.count(Counter::SignalsReceived);
+            }
+            _ => stats.count(Counter::SignalsIgnored),
         }
     }
 
@@ -92,6 +127,9 @@ impl Stream {
     /// Inbound: what the outbound listener of this proxy learnt of this trace, on whichever worker.
     #[inline(never)]
     pub(super) fn find_mark(&mut self, host: &dyn StreamHost, stats: &mut Stats) {
+        if self.has_unknown_trace() {
+            return;
+        }
         let Some((policy, sampling)) = self.policy().filter(|(policy, _)| policy.errors.whole_path) else { return };
         let mark = host.read_mark(sampling.head.randomness).filter(|mark| mark.trace_id == self.trace_id);
         let mark = mark.filter(|mark| mark.parent.is_none_or(|parent| self.is_below(parent)));
@@ -113,7 +151,15 @@ impl Stream {
         let went_on = !head.seen || (!head.complete && (reset || body_ns > SHORT_BODY_NS));
         let unknown = self.sampling().is_some_and(|sampling| sampling.whole_path.below.is_none());
         // What an earlier filter answered reached nobody below.
-        if went_on && unknown && self.original.seen {
+        if !unknown || !self.original.seen {
+            return;
+        }
+        let follows = |(policy, _): (&Policy, _)| policy.errors.whole_path;
+        if !self.policy().is_some_and(follows) {
+            return;
+        }
+        // A native tracer that began the trace here told nobody its id before, so the mark could not be looked for earlier.
+        if went_on || (self.has_unknown_trace() && self.adopt(host.attributes())) {
             self.find_mark(host, stats);
         }
     }
@@ -132,7 +178,9 @@ impl Stream {
     /// Outbound: tells the listener that serves our caller, once. A second mark would say the same.
     pub(super) fn leave_mark(&mut self, strata: &Strata, host: &dyn StreamHost, stats: &mut Stats) {
         let Some((policy, sampling)) = self.policy() else { return };
-        if !policy.errors.whole_path || sampling.whole_path.marked {
+        // Where a native tracer begins the trace, no other listener serves a caller of it.
+        let nobody = self.native.is_some() && self.incoming.extracted.is_none();
+        if !policy.errors.whole_path || sampling.whole_path.marked || nobody {
             return;
         }
         let Some(below) = strata.promise(sampling.head.randomness, sampling.cap.path()) else { return };

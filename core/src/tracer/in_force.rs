@@ -1,10 +1,10 @@
 //! A usable configuration: the plan of its streams, and the pipeline of their spans.
 
 use super::host::TracerHost;
-use crate::export::{Reply, Stats};
+use crate::export::{Counter, Reply, Stats};
 use crate::otlp::Encoder;
 use crate::pipeline::{EncodedSpan, Pipeline};
-use crate::stream::Plan;
+use crate::stream::{Fault, Plan};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,18 +13,38 @@ const SOON: Duration = Duration::from_millis(5);
 /// The timer's period without an exporter: metrics only.
 const METRICS_TICK: Duration = Duration::from_secs(5);
 
+/// So many requests that mattered show that Envoy's own tracer samples everything.
+const ENOUGH: u64 = 1000;
+
 pub(super) struct InForce {
     plan: Arc<Plan>,
     pipeline: Pipeline,
     /// The timer is set to [`SOON`].
     hurried: bool,
-    /// The log says that another tracer changes our headers.
+    /// The log says what is wrong with trace headers. One configuration has one such fault.
     warned: bool,
+    /// The log says that Envoy's own tracer leaves nothing to export.
+    idle: bool,
+}
+
+/// What the operator should do.
+fn text(fault: Fault) -> &'static str {
+    match fault {
+        Fault::Overwritten => {
+            "trace headers were changed after this filter wrote them: Envoy's own tracer is on as well, and spans will not link. \
+             Either keep it on and set nativeTracer: adopt, or switch it off with a Telemetry resource (disableSpanReporting: true)"
+        }
+        Fault::NothingToAdopt => {
+            "nativeTracer is adopt, but a request went upstream without ids of Envoy's own tracer: it is off, does not propagate \
+             (disableContextPropagation: true), or could not read the caller's headers. Such spans get ids of their own, and \
+             nothing below links to them. Switch it on with a Telemetry resource, or set nativeTracer: replace"
+        }
+    }
 }
 
 impl InForce {
     pub(super) fn new(plan: Arc<Plan>, seed: u64) -> Self {
-        Self { pipeline: Pipeline::new(&plan, seed), plan, hurried: false, warned: false }
+        Self { pipeline: Pipeline::new(&plan, seed), plan, hurried: false, warned: false, idle: false }
     }
 
     pub(super) fn plan(&self) -> &Arc<Plan> {
@@ -60,18 +80,34 @@ impl InForce {
 
     /// Takes a span. A full batch makes the timer fire soon.
     pub(super) fn record(&mut self, span: &EncodedSpan, host: &dyn TracerHost) {
-        self.warn(span.overwritten);
+        self.warn(span.fault);
         if self.pipeline.record(span) && !std::mem::replace(&mut self.hurried, true) {
             host.set_tick_period(SOON);
         }
     }
 
-    /// Says once that another tracer is on, also where nothing is exported.
-    pub(super) fn warn(&mut self, overwritten: bool) {
-        if overwritten && !std::mem::replace(&mut self.warned, true) {
-            log::warn!(
-                "trace headers were changed after this filter wrote them: Envoy's own tracer is on as well. Switch it off with a \
-                 Telemetry resource (disableSpanReporting: true), or spans will not link"
+    /// Says once what is wrong with trace headers, also where nothing is exported.
+    pub(super) fn warn(&mut self, fault: Option<Fault>) {
+        if let Some(fault) = fault
+            && !std::mem::replace(&mut self.warned, true)
+        {
+            log::warn!("{}", text(fault));
+        }
+    }
+
+    /// Says once that Envoy's own tracer samples everything. Cheap: two counters, once for each tick.
+    pub(super) fn notice_idleness(&mut self) {
+        if self.idle {
+            return;
+        }
+        let stats = self.stats();
+        let exported = [Counter::NativeAdopted, Counter::NativeAbsent, Counter::NativeUnsent];
+        let only_native = exported.iter().all(|counter| stats.get(*counter) == 0);
+        if only_native && stats.get(Counter::NativeSampled) >= ENOUGH {
+            self.idle = true;
+            log::info!(
+                "nativeTracer is adopt, and Envoy's own tracer has sampled all of the first {ENOUGH} requests that mattered: at a \
+                 rate of 100 % it leaves nothing to export here"
             );
         }
     }

@@ -122,7 +122,7 @@ impl Tracer {
         let Some(in_force) = &mut self.in_force else { return };
         match in_force.encoder() {
             Some(encoder) => in_force.record(&EncodedSpan::new(finished, encoder), host),
-            None => in_force.warn(finished.overwritten),
+            None => in_force.warn(finished.fault),
         }
     }
 
@@ -150,6 +150,7 @@ impl Tracer {
         }
         let Some(now_ns) = host.now_ns() else { return };
         in_force.export(now_ns, host);
+        in_force.notice_idleness();
         self.metrics.report(in_force.stats(), host);
         if self.drain_until_ns.is_some_and(|deadline| now_ns >= deadline || in_force.is_idle()) {
             self.drain_until_ns = None;

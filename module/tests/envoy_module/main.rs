@@ -15,6 +15,7 @@
 mod configurations;
 mod faults;
 mod ledger;
+mod native;
 mod path;
 mod reload;
 mod stage;
