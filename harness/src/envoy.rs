@@ -25,8 +25,9 @@ pub struct Envoy {
 
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What a trapped, refused or missing wasm VM leaves in Envoy's log or in an access log.
+/// What a trapped, refused or missing wasm VM leaves in Envoy's log or in an access log, and a dynamic module with a fault.
 const TRAPS: &[&str] = &[
+    "because of a fault of the module",
     "Proxy-Wasm plugin in-VM backtrace",
     "Uncaught RuntimeError",
     "panicked at",
