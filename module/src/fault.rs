@@ -2,7 +2,7 @@
 
 /// Panics in the hook that the environment variable `SIDESPAN_FAULT` names; `all` names every hook
 /// of Envoy.
-#[cfg(feature = "fault")]
+#[cfg(all(feature = "fault", not(test)))]
 #[allow(clippy::panic, reason = "what the feature is for")]
 pub(crate) fn provoke(hook: &str) {
     static NAMED: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
@@ -13,7 +13,19 @@ pub(crate) fn provoke(hook: &str) {
     }
 }
 
+#[cfg(test)]
+thread_local! {
+    /// Every hook of this thread panics.
+    pub(crate) static ON: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// Panics if the test says so.
+#[cfg(test)]
+pub(crate) fn provoke(hook: &str) {
+    assert!(!ON.get(), "provoked in {hook}");
+}
+
 /// Does nothing.
-#[cfg(not(feature = "fault"))]
+#[cfg(not(any(test, feature = "fault")))]
 #[inline(always)]
 pub(crate) fn provoke(_: &str) {}

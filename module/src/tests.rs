@@ -3,6 +3,7 @@
 use crate::abi::{Buffer, HeaderPair};
 use crate::fake_envoy::{self, FakeConfig, FakeRequest};
 use crate::hooks::*;
+use crate::{fault, guard};
 use std::ffi::c_void;
 use std::ptr;
 use std::sync::Mutex;
@@ -171,6 +172,8 @@ fn workers_hand_spans_over_and_the_end_of_a_configuration_loses_none() {
     });
     assert_eq!(total("dropped_abandoned"), 0);
 
+    every_hook_catches_a_panic(first);
+
     // What is not usable passes requests, and null and strange pointers are survived.
     let bad = open("{");
     serve(bad, 1);
@@ -189,4 +192,55 @@ fn workers_hand_spans_over_and_the_end_of_a_configuration_loses_none() {
         envoy_dynamic_module_on_http_filter_config_scheduled(ptr::null_mut(), module_of(first), 0);
     }
     assert!(fake_envoy::log_lines().iter().any(|line| line.contains("pluginConfig is not usable")));
+}
+
+/// Calls all 31 hooks, each of which panics.
+fn every_hook_catches_a_panic(config: &FakeConfig) {
+    let (envoy, none) = (address(config), ptr::null_mut());
+    let (pairs, chunks) = (ptr::null::<HeaderPair>(), ptr::null::<Buffer>());
+    // SAFETY: as Envoy calls it.
+    let open = || unsafe { envoy_dynamic_module_on_http_filter_new(module_of(config), none) };
+    let streams: Vec<_> = (0..4).map(|_| open()).collect();
+    let module = module_of(config);
+    guard::take_caught();
+    fault::ON.set(true);
+    // SAFETY: every hook panics before it uses a pointer, but for the streams, which are real.
+    unsafe {
+        envoy_dynamic_module_on_program_init();
+        assert!(!envoy_dynamic_module_on_http_filter_config_new(envoy, Buffer::NONE, Buffer::NONE).is_null());
+        envoy_dynamic_module_on_http_filter_config_destroy(module);
+        envoy_dynamic_module_on_http_filter_config_scheduled(envoy, module, 0);
+        envoy_dynamic_module_on_http_filter_config_http_callout_done(envoy, module, 0, 0, pairs, 0, chunks, 0);
+        envoy_dynamic_module_on_http_filter_config_http_stream_headers(envoy, module, 0, pairs, 0, true);
+        envoy_dynamic_module_on_http_filter_config_http_stream_data(envoy, module, 0, chunks, 0, true);
+        envoy_dynamic_module_on_http_filter_config_http_stream_trailers(envoy, module, 0, pairs, 0);
+        envoy_dynamic_module_on_http_filter_config_http_stream_complete(envoy, module, 0);
+        envoy_dynamic_module_on_http_filter_config_http_stream_reset(envoy, module, 0, 0);
+        assert!(!envoy_dynamic_module_on_http_filter_per_route_config_new(Buffer::NONE, Buffer::NONE).is_null());
+        envoy_dynamic_module_on_http_filter_per_route_config_destroy(ptr::null());
+        assert!(!envoy_dynamic_module_on_http_filter_new(module, none).is_null());
+        assert_eq!(envoy_dynamic_module_on_http_filter_request_headers(none, streams[0], true), 0);
+        assert_eq!(envoy_dynamic_module_on_http_filter_request_body(none, streams[0], true), 0);
+        assert_eq!(envoy_dynamic_module_on_http_filter_request_trailers(none, streams[0]), 0);
+        assert_eq!(envoy_dynamic_module_on_http_filter_response_headers(none, streams[1], true), 0);
+        assert_eq!(envoy_dynamic_module_on_http_filter_response_body(none, streams[1], true), 0);
+        assert_eq!(envoy_dynamic_module_on_http_filter_response_trailers(none, streams[1]), 0);
+        assert_eq!(envoy_dynamic_module_on_http_filter_local_reply(none, streams[2], 503, Buffer::NONE, false), 0);
+        envoy_dynamic_module_on_http_filter_stream_complete(none, streams[2]);
+        envoy_dynamic_module_on_http_filter_scheduled(none, streams[2], 0);
+        envoy_dynamic_module_on_http_filter_http_callout_done(none, streams[2], 0, 0, pairs, 0, chunks, 0);
+        envoy_dynamic_module_on_http_filter_http_stream_headers(none, streams[2], 0, pairs, 0, true);
+        envoy_dynamic_module_on_http_filter_http_stream_data(none, streams[2], 0, chunks, 0, true);
+        envoy_dynamic_module_on_http_filter_http_stream_trailers(none, streams[2], 0, pairs, 0);
+        envoy_dynamic_module_on_http_filter_http_stream_complete(none, streams[2], 0);
+        envoy_dynamic_module_on_http_filter_http_stream_reset(none, streams[2], 0, 0);
+        envoy_dynamic_module_on_http_filter_downstream_above_write_buffer_high_watermark(none, streams[2]);
+        envoy_dynamic_module_on_http_filter_downstream_below_write_buffer_low_watermark(none, streams[2]);
+        envoy_dynamic_module_on_http_filter_destroy(streams[3]);
+    }
+    fault::ON.set(false);
+    // Three of them had a request, which is given up too: in this test with a panic of its own.
+    assert_eq!(guard::take_caught(), 31 + 3);
+    // SAFETY: as Envoy calls it, once each; the hook of the last one panicked before it did anything.
+    streams.into_iter().for_each(|stream| unsafe { envoy_dynamic_module_on_http_filter_destroy(stream) });
 }
