@@ -86,7 +86,8 @@ impl Attributes for Live<'_> {
         match source(asked) {
             Some(Source::Text(id)) => self.filter.text(id).map(Cow::Borrowed),
             Some(Source::Int(id)) => self.filter.int(id).map(number),
-            Some(Source::Bool(id)) => self.filter.boolean(id).map(|value| Cow::Owned(vec![u8::from(value)])),
+            // Envoy knows none for a connection without TLS; CEL says false then.
+            Some(Source::Bool(id)) => Some(Cow::Owned(vec![u8::from(self.filter.boolean(id) == Some(true))])),
             Some(Source::Address(address, port)) => self.address(address, port),
             None => self.other(asked),
         }
