@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-fn main() {
+pub(crate) fn main() {
     let revision = git(&["rev-parse", "--short=12", "HEAD"]).unwrap_or_else(|| "unknown".to_owned());
     let profile = std::env::var("PROFILE").unwrap_or_else(|_| "unknown".to_owned());
     println!("cargo:rustc-env=SIDESPAN_REVISION={revision}");

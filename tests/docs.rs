@@ -71,7 +71,8 @@ fn the_page_for_operators_names_every_metric() {
 
 #[test]
 fn every_metric_is_measured_somewhere() {
-    let sources = files("core/src", &["rs"]).into_iter().filter(|path| !path.ends_with("stats.rs"));
+    let sources = files("core/src", &["rs"]).into_iter().chain(files("module/src", &["rs"]));
+    let sources = sources.filter(|path| !path.ends_with("stats.rs"));
     let code: String = sources.map(|path| fs::read_to_string(path).expect("readable")).collect();
     let named = |name: &String| {
         let ends = |rest: &str| !rest.starts_with(|c: char| c.is_ascii_alphanumeric());

@@ -1,8 +1,22 @@
 //! Kept spans on their way to the exporter.
 
 use crate::export::{Class, Counter, Exporter, Stats};
+use crate::otlp::Encoder;
+use crate::propagation::TraceState;
 use crate::sampling::{Reason, set_threshold};
-use crate::stream::{Finished, Plan};
+use crate::stream::{Fault, Finished, Plan};
+
+/// A span that is kept, as an exporter takes it. A worker encodes its spans itself and hands them over; their size is known.
+pub struct EncodedSpan {
+    body: Vec<u8>,
+    trace_state: TraceState,
+    class: Class,
+    /// The probability with which it was kept is known.
+    threshold_known: bool,
+    end_ns: u64,
+    /// What is wrong with the trace headers that went upstream.
+    pub fault: Option<Fault>,
+}
 
 /// The exporter, and what it counts.
 pub struct Pipeline {
@@ -15,7 +29,38 @@ pub struct Pipeline {
 const _: () = {
     const fn can_be_sent<T: Send>() {}
     can_be_sent::<Pipeline>();
+    can_be_sent::<EncodedSpan>();
 };
+
+// === impl EncodedSpan ===
+
+impl EncodedSpan {
+    /// Encodes a span for the exporter whose encoder this is.
+    pub fn new(finished: Finished, encoder: &Encoder) -> Self {
+        let Finished { span, mut trace_state, decision, fault } = finished;
+        let mut body = Vec::with_capacity(1024);
+        encoder.encode(&span, &mut body);
+        set_threshold(&mut trace_state, decision.threshold);
+        Self {
+            body,
+            trace_state,
+            class: class(decision.reason),
+            threshold_known: decision.threshold.is_some(),
+            end_ns: span.end_ns,
+            fault,
+        }
+    }
+
+    /// Bytes that it occupies, about.
+    pub fn size(&self) -> usize {
+        self.body.capacity().saturating_add(self.trace_state.as_bytes().len()).saturating_add(size_of::<Self>())
+    }
+
+    /// What is counted where it is dropped because there is no room for it.
+    pub fn drop_counter(&self) -> Counter {
+        self.class.drop_counter()
+    }
+}
 
 // === impl Pipeline ===
 
@@ -42,17 +87,18 @@ impl Pipeline {
         }
     }
 
+    /// What encodes spans for this pipeline; `None` without an exporter.
+    pub fn encoder(&self) -> Option<&Encoder> {
+        self.exporter.as_ref().map(Exporter::encoder)
+    }
+
     /// Takes a span; true if a batch is full and should leave before the next tick.
-    pub fn record(&mut self, finished: Finished, now_ns: u64) -> bool {
+    pub fn record(&mut self, span: &EncodedSpan) -> bool {
         let Some(exporter) = &mut self.exporter else { return false };
-        let Finished { span, mut trace_state, decision, .. } = finished;
-        let mut body = Vec::with_capacity(1024);
-        exporter.encode(&span, &mut body);
-        if decision.threshold.is_none() {
+        if !span.threshold_known {
             exporter.stats().count(Counter::ThresholdsErased);
         }
-        set_threshold(&mut trace_state, decision.threshold);
-        exporter.push(&body, trace_state.as_bytes(), class(decision.reason), now_ns).flush_soon
+        exporter.push(&span.body, span.trace_state.as_bytes(), span.class, span.end_ns).flush_soon
     }
 
     /// Whether nothing waits in the exporter and no call is under way.

@@ -9,7 +9,7 @@ pub struct SplitMix64(u64);
 
 impl SplitMix64 {
     /// Any seed will do.
-    pub fn new(seed: u64) -> Self {
+    pub const fn new(seed: u64) -> Self {
         Self(seed)
     }
 

@@ -1,6 +1,6 @@
 //! A running Envoy process: started, watched, asked, ended.
 
-use crate::bootstrap::{Bootstrap, Wasm};
+use crate::bootstrap::{Bootstrap, Plugin};
 use crate::client::Client;
 use crate::directory::Directory;
 use crate::process::Process;
@@ -25,8 +25,9 @@ pub struct Envoy {
 
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What a trapped, refused or missing wasm VM leaves in Envoy's log or in an access log.
+/// What a trapped, refused or missing wasm VM leaves in Envoy's log or in an access log, and a dynamic module with a fault.
 const TRAPS: &[&str] = &[
+    "because of a fault of the module",
     "Proxy-Wasm plugin in-VM backtrace",
     "Uncaught RuntimeError",
     "panicked at",
@@ -175,12 +176,12 @@ impl Envoy {
         }
     }
 
-    /// Replaces a [`Wasm::discovered`] filter and waits until Envoy has taken (or refused) the new one; `true` if taken.
+    /// Replaces a [`Plugin::discovered`] filter and waits until Envoy has taken (or refused) the new one; `true` if taken.
     ///
     /// # Errors
     /// If the filter is not delivered by discovery, or Envoy does not react within ten seconds.
-    pub async fn update_wasm(&self, wasm: &Wasm) -> Result<bool> {
-        let (name, content) = wasm.discovery_file().context("the filter is not delivered by discovery")?;
+    pub async fn update_plugin(&self, plugin: &Plugin) -> Result<bool> {
+        let (name, content) = plugin.discovery_file().context("the filter is not delivered by discovery")?;
         let before = self.discovery_outcomes().await?;
         let staged = self.directory.path().join("staged.json");
         fs::write(&staged, content.to_string())?;

@@ -8,7 +8,7 @@
 //! gateway ──► sidecar │ app ──► sidecar │ app ──► …           several: mesh; under a real control plane: istio
 //! ```
 //!
-//! Nothing here knows the filter: a module is a path and a plugin configuration ([`bootstrap::Wasm`]). No port is chosen in
+//! Nothing here knows the filter: a module is a path and a plugin configuration ([`bootstrap::Plugin`]). No port is chosen in
 //! advance: servers of this process bind port 0 first, Envoy's listeners bind port 0 and tell their ports through the admin
 //! interface. Every process and server ends when its value is dropped, also when a test panics.
 //!

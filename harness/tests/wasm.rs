@@ -2,7 +2,7 @@
 //! request, refuses a configuration of three bytes, and traps on a request with more than 20 headers.
 
 use serde_json::json;
-use sidespan_harness::bootstrap::{Bootstrap, Cluster, Filter, Listener, Node, Wasm};
+use sidespan_harness::bootstrap::{Bootstrap, Cluster, Filter, Listener, Node, Plugin};
 use sidespan_harness::client::{Client, Reply};
 use sidespan_harness::{Envoy, Result, Upstream, envoy_binary, eventually};
 use std::io::Write as _;
@@ -60,7 +60,7 @@ fn configured_length(app: &Upstream) -> Option<String> {
 #[tokio::test]
 async fn a_module_gets_its_configuration_and_a_trap_is_noticed() -> Result<()> {
     let (app, module) = (Upstream::ok().await?, module()?);
-    let wasm = Wasm::new(module.path()).raw_configuration("abcd").environment("A", "b").host_environment("PATH");
+    let wasm = Plugin::new(module.path()).raw_configuration("abcd").environment("A", "b").host_environment("PATH");
     let mut envoy = start(&app, wasm).await?;
     assert_eq!(get(&envoy, &[]).await?.status, 200);
     assert_eq!(configured_length(&app).as_deref(), Some("4"));
@@ -74,10 +74,10 @@ async fn a_module_gets_its_configuration_and_a_trap_is_noticed() -> Result<()> {
 #[tokio::test]
 async fn a_module_that_is_missing_or_broken_or_refuses_its_configuration_is_noticed() -> Result<()> {
     let (app, module) = (Upstream::ok().await?, module()?);
-    assert!(start(&app, Wasm::new(Path::new("/nowhere/filter.wasm"))).await.is_err());
+    assert!(start(&app, Plugin::new(Path::new("/nowhere/filter.wasm"))).await.is_err());
     for wasm in [
-        Wasm::new(module.path()).raw_configuration("bad"),
-        Wasm::new(module.path())
+        Plugin::new(module.path()).raw_configuration("bad"),
+        Plugin::new(module.path())
             .with(json!({"vm_config": {"code": {"local": {"filename": null, "inline_string": "x"}}}})),
     ] {
         // An Envoy that refuses to start has noticed by itself.
@@ -91,11 +91,11 @@ async fn a_module_that_is_missing_or_broken_or_refuses_its_configuration_is_noti
 #[tokio::test]
 async fn a_discovered_filter_is_replaced_while_envoy_runs_unless_it_refuses() -> Result<()> {
     let (app, module) = (Upstream::ok().await?, module()?);
-    let filter = |configuration| Wasm::new(module.path()).discovered().raw_configuration(configuration);
+    let filter = |configuration| Plugin::new(module.path()).discovered().raw_configuration(configuration);
     let mut envoy = start(&app, filter("abcd")).await?;
     assert_eq!(get(&envoy, &[]).await?.status, 200);
     assert_eq!(configured_length(&app).as_deref(), Some("4"));
-    assert!(envoy.update_wasm(&filter("abcdef")).await?, "taken");
+    assert!(envoy.update_plugin(&filter("abcdef")).await?, "taken");
     eventually("every worker has the new one", SOON, async || {
         assert_eq!(get(&envoy, &[]).await?.status, 200);
         anyhow::ensure!(configured_length(&app).as_deref() == Some("6"), "not yet");
@@ -103,7 +103,7 @@ async fn a_discovered_filter_is_replaced_while_envoy_runs_unless_it_refuses() ->
     })
     .await?;
     envoy.assert_no_trap();
-    assert!(!envoy.update_wasm(&filter("bad")).await?, "refused");
+    assert!(!envoy.update_plugin(&filter("bad")).await?, "refused");
     assert_eq!(get(&envoy, &[]).await?.status, 200);
     assert!(envoy.traps().iter().all(|line| !line.contains("backtrace")), "{:?}", envoy.traps());
     Ok(())

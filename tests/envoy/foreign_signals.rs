@@ -11,6 +11,7 @@ use sidespan_harness::client::fire;
 use sidespan_harness::mesh::{Action, Plan};
 use sidespan_harness::upstream::{header, status};
 use sidespan_harness::{Result, Upstream};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 const REQUESTS: usize = 400;
@@ -52,12 +53,13 @@ fn trace(r: u64) -> String {
     format!("4bf92f3577b34da6a3{r:014x}")
 }
 
-/// `n` unsampled requests, R spread evenly; the answer is the number of requests so far.
+/// `n` unsampled requests of traces that no other call has, R spread evenly.
 async fn send(stage: &Stage, listener: &str, host: &str, form: &str, n: usize) -> Result<()> {
-    let client = stage.client(listener)?;
+    static CALLS: AtomicU64 = AtomicU64::new(0);
+    let (client, call) = (stage.client(listener)?, CALLS.fetch_add(1, Relaxed));
     let replies = fire(n, 8, |index| {
         let client = client.clone();
-        let traceparent = format!("00-{}-{SPAN}-00", trace(index as u64 * ((1 << 56) / n as u64)));
+        let traceparent = format!("00-{}-{SPAN}-00", trace(index as u64 * ((1 << 56) / n as u64) + call));
         async move { client.get(host, "/", &[("traceparent", traceparent.as_str()), ("x-form", form)]).await }
     });
     for reply in replies.await {

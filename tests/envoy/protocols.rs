@@ -4,7 +4,7 @@ use crate::ledger::Ledger;
 use crate::stage::{SOON, config};
 use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
-use sidespan_harness::bootstrap::{Bootstrap, Cluster, Direction, Listener, Node, Route, Wasm};
+use sidespan_harness::bootstrap::{Bootstrap, Cluster, Direction, Listener, Node, Plugin, Route};
 use sidespan_harness::client::Client;
 use sidespan_harness::provide;
 use sidespan_harness::receiver::{Export, Payload, Protocol, Reply, ZipkinSpan};
@@ -63,7 +63,7 @@ async fn start(cases: &[Case], app: &Upstream, receiver: &Receiver) -> Result<En
             "customTags": {"tenant": {"header": {"name": "x-tenant"}}, "stage": {"literal": {"value": "test"}}},
         }));
         let filter =
-            Wasm::new(&provide::module()?).named(&format!("istio-system.{}", case.name)).configuration(&config);
+            Plugin::new(&provide::module()?).named(&format!("istio-system.{}", case.name)).configuration(&config);
         let listener = Listener::new(case.name, Direction::Inbound).route(Route::cluster("/", "app")).filter(filter);
         bootstrap = bootstrap.listener(listener);
     }

@@ -1,7 +1,7 @@
 //! One sidecar with the filter on its listeners, an application behind it, and a receiver for its spans.
 
 use serde_json::{Value, json};
-use sidespan_harness::bootstrap::{Bootstrap, Cluster, Listener, Node, Wasm};
+use sidespan_harness::bootstrap::{Bootstrap, Cluster, Listener, Node, Plugin};
 use sidespan_harness::client::Client;
 use sidespan_harness::provide;
 use sidespan_harness::{Envoy, ReceivedSpan, Receiver, Result, Upstream, envoy_binary, merge};
@@ -28,8 +28,8 @@ pub fn config(patch: Value) -> Value {
 }
 
 /// The filter with a configuration.
-pub fn filter(config: &Value) -> Result<Wasm> {
-    Ok(Wasm::new(&provide::module()?).root_id("sidespan").configuration(config))
+pub fn filter(config: &Value) -> Result<Plugin> {
+    Ok(Plugin::new(&provide::module()?).root_id("sidespan").configuration(config))
 }
 
 impl Stage {

@@ -21,6 +21,7 @@ mod identity;
 mod images;
 mod install;
 mod manifests;
+mod module;
 mod native;
 mod rates;
 mod traffic_extension;
@@ -85,6 +86,7 @@ fn trials(shared: &Shared) -> Vec<Trial> {
         native::beside_native_opentelemetry_failing_requests_are_whole_and_deletion_takes_nothing_away,
         native::beside_native_zipkin_failing_requests_are_whole_and_deletion_takes_nothing_away,
         traffic_extension::it_does_what_the_wasm_plugin_does,
+        module::the_example_keeps_whole_paths_and_its_metrics_pass_istios_matcher,
         versions::the_same_module_works_in_every_supported_envoy_under_the_same_istiod,
     ]
 }

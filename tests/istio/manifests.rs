@@ -5,7 +5,7 @@ use crate::world::{NATIVE_TRACING_OFF, World};
 use serde_json::Value;
 use sidespan_cli::check::check_text;
 use sidespan_harness::Result;
-use sidespan_harness::provide::workspace_root;
+use sidespan_harness::provide::{envoy_gateway_definitions, workspace_root};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 const ANALYZE: [&str; 3] = ["analyze", "--all-namespaces", "--use-kube=false"];
 
 pub async fn every_manifest_is_accepted_by_the_api_server_and_by_istioctl(world: &mut World) -> Result<()> {
+    define_resources_of_envoy_gateway(world).await?;
     let mut files = vec![workspace_root().join("wasmplugin.yaml"), workspace_root().join(NATIVE_TRACING_OFF)];
     collect(&workspace_root().join("examples"), &mut files)?;
     assert!(files.len() >= 3, "{files:?}");
@@ -88,8 +89,15 @@ pub async fn components_add_to_each_other(world: &mut World) -> Result<()> {
 
 pub async fn a_mistake_in_a_manifest_is_refused(world: &mut World) -> Result<()> {
     let text = std::fs::read_to_string(workspace_root().join("wasmplugin.yaml"))?;
-    for (from, to) in [("phase: AUTHN", "phase: FIRST"), ("failStrategy:", "failureStrategy:")] {
-        assert_refused(world, &text, from, to).await?;
+    let gateway = std::fs::read_to_string(workspace_root().join("examples/module/envoy-gateway.yaml"))?;
+    define_resources_of_envoy_gateway(world).await?;
+    for (text, from, to) in [
+        (&text, "phase: AUTHN", "phase: FIRST"),
+        (&text, "failStrategy:", "failureStrategy:"),
+        (&gateway, "filterName:", "filtername:"),
+        (&gateway, "type: Local", "type: Folder"),
+    ] {
+        assert_refused(world, text, from, to).await?;
     }
     let built = world.kubectl().kustomize(&workspace_root().join("deploy/overlays/production")).await?;
     for (from, to) in [("podMetricsEndpoints:", "podMetricEndpoints:"), ("alert: SidespanConfigRefused", "alarm: x")] {
@@ -122,6 +130,14 @@ async fn assert_refused(world: &World, text: &str, from: &str, to: &str) -> Resu
     assert!(text.contains(from), "{from}");
     let applied = world.kubectl().attempt(&["apply", "--dry-run=server", "-f", "-"], &text.replace(from, to)).await?;
     assert!(!applied.success, "{to}: {}", applied.text);
+    Ok(())
+}
+
+/// For examples/module/envoy-gateway.yaml. A client-side `apply` would put each whole definition into an annotation, which is too small.
+async fn define_resources_of_envoy_gateway(world: &World) -> Result<()> {
+    let definitions = tokio::task::spawn_blocking(envoy_gateway_definitions).await??;
+    world.kubectl().run(&["apply", "--server-side", "-f", "-"], &definitions).await?;
+    world.kubectl().run(&["wait", "--for=condition=established", "--timeout=60s", "crd", "--all"], "").await?;
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use sidespan_harness::client::fire;
 use sidespan_harness::istio::{COLLECTOR, ControlPlane, IstioMesh, Kubectl, MeshConfig};
 use sidespan_harness::mesh::{PLAN, Plan, Service};
-use sidespan_harness::provide::{self, GoProgress};
+use sidespan_harness::provide::{self, GoProgress, Shell};
 use sidespan_harness::{ReceivedSpan, Receiver, Result, envoy_binary, eventually, merge, oci};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -59,7 +59,7 @@ impl World {
         }
         let folder = tempfile::tempdir()?;
         let layout = folder.path().join("image");
-        let digest = oci::write_layout(&provide::module()?, &layout, "test")?;
+        let digest = oci::write_layout(&Shell::Wasm.file()?, &layout, "test")?;
         ensure!(control.registry.push(&layout, "sidespan:test")? == digest, "the registry has another digest");
         let image = format!("{}/sidespan:test", control.registry.host());
         let (receiver, applied) = (Receiver::start().await?, Vec::new());
@@ -199,6 +199,31 @@ impl World {
         self.put_in_force(objects).await?;
         for (name, agent) in self.mesh().agents().filter(|(name, _)| workloads(name)) {
             agent.wait_for_extension(&marker).await.with_context(|| name.to_owned())?;
+        }
+        self.settle().await
+    }
+
+    /// Puts the `EnvoyFilter` of examples/module/istio.yaml in force, its `dynamic_module_config` changed by `patch`, and waits until
+    /// every proxy has it and no plugin.
+    pub async fn install_module(&mut self, patch: Value) -> Result<()> {
+        let mut objects = self.manifest("examples/module/istio.yaml").await?;
+        let filter = objects.iter_mut().find(|object| object["kind"] == "EnvoyFilter").context("an EnvoyFilter")?;
+        let config = filter.pointer_mut("/spec/configPatches/0/patch/value/typed_config").context("a typed_config")?;
+        self.step += 1;
+        let marker = format!("step-{}-", self.step);
+        config["filter_config"]["value"]["resource"]["test.step"] = json!(marker);
+        let library = json!({"module": {"local": {"filename": Shell::Module.file()?}}});
+        merge(&mut config["dynamic_module_config"], library);
+        merge(&mut config["dynamic_module_config"], patch);
+        self.put_in_force(objects).await?;
+        for (name, agent) in self.mesh().agents() {
+            agent.wait_for_no_extension().await.with_context(|| name.to_owned())?;
+            eventually("the listeners have the module", SOON, async || {
+                let listeners = agent.admin_get("/config_dump?resource=dynamic_listeners").await?;
+                ensure!(listeners.contains(&marker), "{name}: {listeners}");
+                Ok(())
+            })
+            .await?;
         }
         self.settle().await
     }

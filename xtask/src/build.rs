@@ -1,15 +1,30 @@
-//! `cargo xtask build`: builds the release module.
+//! `cargo xtask build`: builds the wasm module for releases, and the dynamic module.
 
-use crate::{target, wasm};
+pub(crate) use crate::cargo::cargo;
+
+use crate::cargo::write_if_changed;
+use crate::{library, target, wasm};
 use anyhow::{Context, Result, bail};
 use sidespan_harness::provide;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-/// Builds the module and prints its size, removed exports and imports.
-pub(crate) fn run() -> Result<()> {
-    build().map(|_| ())
+/// Options of `cargo xtask build`.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Also build the dynamic module for arm64, target/arm64/libsidespan.so, which needs cargo-zigbuild
+    #[arg(long)]
+    arm64: bool,
+}
+
+/// Builds the wasm module and prints its size, removed exports and imports; then the dynamic module, and what it needs.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    build()?;
+    library::build()?;
+    if arguments.arm64 {
+        library::build_for_arm64()?;
+    }
+    Ok(())
 }
 
 /// Builds and reports as [`run`], and returns the path of the module.
@@ -40,13 +55,6 @@ fn make() -> Result<(PathBuf, usize, wasm::Pruned)> {
 /// The path of the same code with the names of its functions, for backtraces.
 fn named(path: &Path) -> PathBuf {
     path.with_extension("names.wasm")
-}
-
-/// The `cargo` that runs this command, in the root of the workspace.
-pub(crate) fn cargo() -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(provide::workspace_root());
-    command
 }
 
 /// Runs `cargo rustc` for a package and returns the module as the linker wrote it. Asking for the `cdylib` alone makes it 10 kB smaller
@@ -83,17 +91,6 @@ fn remap() -> Result<String> {
 
 fn remap_flag(from: &Path, to: &str) -> String {
     format!("--remap-path-prefix={}={to}", from.display())
-}
-
-/// Writes a file only if it changed, so that its time stamp does not cause other work.
-fn write_if_changed(path: &Path, bytes: &[u8]) -> Result<()> {
-    if fs::read(path).is_ok_and(|old| old == bytes) {
-        return Ok(());
-    }
-    // An Envoy may be reading the old file, so it is replaced as a whole.
-    let temporary = path.with_extension(format!("wasm.{}", std::process::id()));
-    let written = fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
-    written.with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn report(path: &Path, raw: usize, pruned: &wasm::Pruned) {

@@ -2,13 +2,16 @@
 
 mod bench;
 mod build;
+mod cargo;
 mod collector;
 mod demo;
 mod envoy;
 mod go;
 mod image;
 mod istio;
+mod library;
 mod prometheus;
+mod shell;
 mod steps;
 mod target;
 mod test;
@@ -28,8 +31,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Build the release module at target/sidespan.wasm, without unused exports, and check its imports
-    Build,
+    /// Build target/sidespan.wasm, without unused exports, and target/libsidespan.so, the dynamic module; check what they need
+    Build(build::Arguments),
     /// Run all tests: unit, property, in-process host, documentation, real Envoy
     Test(test::Arguments),
     /// Print the path of an Envoy binary; download it once if this machine has none
@@ -51,12 +54,14 @@ const ENVIRONMENT: &str = "Environment:
   ENVOY_BIN         the Envoy binary to use, instead of looking for one
   COLLECTOR_BIN     the OpenTelemetry Collector to test and measure with, instead of building one
   CHROMIUM_BIN      the browser for `test --browser` and `demo --picture`, instead of looking for one
-  SIDESPAN_WASM     the module that tests and the demo load, instead of target/sidespan.wasm (`test` sets it)
+  SIDESPAN_SHELL    wasm or module: the default of --shell
+  SIDESPAN_WASM     the wasm module that tests, demo and benchmark load, instead of target/sidespan.wasm (`test` sets it)
+  SIDESPAN_MODULE   the dynamic module that they load, instead of target/libsidespan.so (`test` sets it)
   CARGO_TARGET_DIR  the folder to use instead of target/";
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
-        Command::Build => build::run(),
+        Command::Build(arguments) => build::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Envoy(arguments) => envoy::run(&arguments),
         Command::Collector => collector::run(),

@@ -1,6 +1,7 @@
 //! The benchmark as a whole, with too few rounds to say anything: every variant makes the spans that its name promises.
 
-use sidespan_harness::{Result, envoy_binary, provide};
+use sidespan_harness::provide::Shell;
+use sidespan_harness::{Result, envoy_binary};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -10,7 +11,10 @@ fn bench(folder: &Path, arguments: &[&str]) -> Result<(String, String)> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
     command.args(["bench", "--unoptimised", "--rounds", "4"]).args(arguments);
     command.current_dir(folder).env("CARGO_TARGET_DIR", folder);
-    command.env("SIDESPAN_WASM", provide::module()?).env("ENVOY_BIN", envoy_binary()?);
+    for shell in Shell::ALL {
+        command.env(shell.variable(), shell.file()?);
+    }
+    command.env("ENVOY_BIN", envoy_binary()?);
     let output = command.output()?;
     let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{text}\n{errors}");
@@ -20,7 +24,8 @@ fn bench(folder: &Path, arguments: &[&str]) -> Result<(String, String)> {
 #[test]
 fn a_short_benchmark_writes_a_report_and_a_chart() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let variants = ["--variant", "sidespan 100 %", "--variant", "sidespan 10 %", "--variant", "native"];
+    let variants = ["sidespan 100 %", "sidespan 10 %", "sidespan module", "native"];
+    let variants: Vec<_> = variants.into_iter().flat_map(|variant| ["--variant", variant]).collect();
     let arguments = [&["--part", "cost", "--scenario", "http2-40-errors"][..], &variants].concat();
     let (report, text) = bench(folder.path(), &arguments)?;
     for expected in [
@@ -28,6 +33,8 @@ fn a_short_benchmark_writes_a_report_and_a_chart() -> Result<()> {
         "HTTP/2, 40 request headers, 5 % errors, inbound",
         "| sidespan 100 %, every option |",
         "| no-op wasm, stripped |",
+        "| CPU added: sidespan module 100 % ÷ native OpenTelemetry 100 % | 0.50 |",
+        "| no-op module |",
     ] {
         assert!(report.contains(expected) && text.contains(expected), "{expected}\n{report}");
     }
@@ -36,6 +43,7 @@ fn a_short_benchmark_writes_a_report_and_a_chart() -> Result<()> {
         row.and_then(|row| row.trim_end_matches(" |").rsplit(' ').next()?.parse::<f64>().ok())
     };
     assert_eq!((spans("no tracing"), spans("sidespan 100 %")), (Some(0.0), Some(1.0)), "{report}");
+    assert_eq!(spans("sidespan module 100 %"), Some(1.0), "{report}");
     // One in ten, and one in twenty that fails.
     assert!(spans("sidespan 10 %").is_some_and(|spans| (0.1..0.2).contains(&spans)), "{report}");
     let chart = fs::read_to_string(folder.path().join("bench/cost.svg"))?;
@@ -72,12 +80,13 @@ mod collector {
             row.unwrap_or_else(|| panic!("no {name} in:\n{report}")).split(" | ").collect()
         };
         // The benchmark itself fails if a span of a failing request is missing.
-        for name in ["native OpenTelemetry 100 %, the collector", "the same, 512", "sidespan 1 %, error bias"] {
+        let sampling = ["native OpenTelemetry 100 %, the collector", "the same, 512"];
+        for name in sampling.into_iter().chain(["sidespan 1 %, error bias", "sidespan module 1 %, error bias"]) {
             let cells = cells(name);
             let (collector, spans): (f64, f64) = (cells[2].parse()?, cells[4].parse()?);
             assert!((0.06..0.25).contains(&spans) && collector > 0.0, "{report}");
         }
-        assert!(report.contains("| sidespan ÷ | proxies | both |"), "{report}");
+        assert!(report.contains("| CPU added | proxies and collector |"), "{report}");
         assert_eq!(cells("no tracing")[4], "0.000", "{report}");
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! The demo as a visitor runs it, shorter. `cargo xtask test` provides the module and the Envoy.
 
-use sidespan_harness::{Result, envoy_binary, provide};
+use sidespan_harness::provide::{self, Shell};
+use sidespan_harness::{Result, envoy_binary};
 use std::path::Path;
 use std::process::{Command, Output};
 #[cfg(target_os = "linux")]
@@ -15,7 +16,7 @@ const SCREEN: (usize, usize) = (42, 100);
 fn command(folder: &Path, arguments: &[&str]) -> Result<Command> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
     command.arg("demo").args(arguments).current_dir(folder).env("CARGO_TARGET_DIR", folder);
-    command.env("SIDESPAN_WASM", provide::module()?).env("ENVOY_BIN", envoy_binary()?);
+    command.env(Shell::from_environment()?.variable(), provide::module()?).env("ENVOY_BIN", envoy_binary()?);
     Ok(command)
 }
 

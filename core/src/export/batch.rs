@@ -84,7 +84,8 @@ const BATCH_COST: usize = 256;
 impl Class {
     const ALL: [Self; 3] = [Self::Plain, Self::Marked, Self::Error];
 
-    fn drop_counter(self) -> Counter {
+    /// What is counted where a span of this class finds no room.
+    pub(crate) fn drop_counter(self) -> Counter {
         match self {
             Self::Plain => Counter::DroppedQueueFullPlain,
             Self::Marked => Counter::DroppedQueueFullMarked,

@@ -44,7 +44,7 @@ use crate::config::{self, Compression, SemanticConventions};
 use crate::otlp::reply::{self, ExportResult};
 use crate::otlp::{Encoder, Envelope, Failure, SCOPE_VERSION, gzip, schema_url};
 use crate::random::SplitMix64;
-use crate::span::{Attribute, Span};
+use crate::span::Attribute;
 use std::sync::Arc;
 
 /// Calls under way at once.
@@ -142,9 +142,9 @@ impl Exporter {
         &self.receiver.cluster
     }
 
-    /// Appends everything of `span` but its trace state: a body for [`Self::push`], now or later.
-    pub fn encode(&self, span: &Span, body: &mut Vec<u8>) {
-        self.encoder.encode(span, body);
+    /// What makes bodies for [`Self::push`], now or later, here or on another thread.
+    pub fn encoder(&self) -> &Encoder {
+        &self.encoder
     }
 
     /// Takes a span that was kept: its body, and the value of its `tracestate` (empty for none). Never fails: what does not fit is
@@ -207,6 +207,15 @@ impl Exporter {
                 self.fail(call, (failure, retryable), wait_ns, &message, now_ns);
             }
         }
+        true
+    }
+
+    /// The host has taken a call back, for a reason of its own: its spans leave again at the next poll. Nothing is learnt of the
+    /// receiver, which may have got them. False if `token` is not one of ours (any more).
+    pub fn recall(&mut self, token: u32) -> bool {
+        let Some(index) = self.calls.iter().position(|call| call.token == Some(token)) else { return false };
+        let call = self.remove_call(index);
+        self.queue.put_back(call.batch);
         true
     }
 

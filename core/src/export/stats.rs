@@ -144,6 +144,8 @@ table! {
         ConfigErrors = "sidespan_config_errors_total",
         /// Host calls that failed where they should not.
         HostErrors = "sidespan_host_errors_total",
+        /// Faults of the filter that were caught, by the dynamic module only: a panic ends a VM.
+        Panics = "sidespan_panics_total",
     }
 }
 

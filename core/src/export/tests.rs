@@ -7,6 +7,7 @@ use crate::config::{Batch, Bytes, Duration, Otlp, Protocol, Queue, Retry, Semant
 use crate::http::headers::Header;
 use crate::id::SpanId;
 use crate::otlp::tests::plain_span;
+use crate::span::Span;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use proptest::prelude::*;
 use prost::Message as _;
@@ -85,7 +86,7 @@ impl World {
             self.next_span += 1;
             let span_id = SpanId::from_u64(self.next_span).expect("not zero");
             let mut body = Vec::new();
-            self.exporter.encode(&Span { span_id, ..plain_span() }, &mut body);
+            self.exporter.encoder().encode(&Span { span_id, ..plain_span() }, &mut body);
             soon |= self.exporter.push(&body, b"ot=th:0", class, self.now).flush_soon;
         }
         self.check();
@@ -488,7 +489,7 @@ fn a_span_that_no_request_can_hold_is_dropped() {
     world.exporter.push(&vec![0; SPAN_BYTES + 1], b"", Class::Error, START);
     let large = Span { name: "x".repeat(SPAN_BYTES - 1000), ..plain_span() };
     let mut body = Vec::new();
-    world.exporter.encode(&large, &mut body);
+    world.exporter.encoder().encode(&large, &mut body);
     world.exporter.push(&body, b"", Class::Plain, START);
     world.check();
     assert_eq!(world.get(Counter::DroppedTooLarge), 1);

@@ -21,7 +21,7 @@ const LEAST_FREE: i64 = 5;
 const STEPS: i64 = 4;
 /// The smallest probability is 2^-24.
 const MOST_STEPS: i64 = 24 * STEPS;
-/// Traces that are remembered, so that they count once.
+/// Traces that are remembered, so that they count once: a place for each value of R's lowest byte.
 const RECENT: usize = 256;
 /// A hop whose callers thin the traffic already pays only this part, so that it is not overdrawn by chance. It may pass this
 /// many times its cap of such traffic.
@@ -125,7 +125,8 @@ impl Budget {
         if self.recent.is_empty() {
             self.recent = vec![0; RECENT];
         }
-        let place = usize::try_from(trace_id.randomness()).unwrap_or_default() % RECENT;
+        // The lowest byte of R. All of R would not fit into the `usize` of wasm.
+        let place = usize::from(trace_id.randomness() as u8);
         let low = trace_id.low64();
         self.recent.get_mut(place).is_some_and(|slot| std::mem::replace(slot, low) == low)
     }

@@ -2,8 +2,9 @@
 
 use super::host::TracerHost;
 use crate::export::{Counter, Reply, Stats};
-use crate::pipeline::Pipeline;
-use crate::stream::{Fault, Finished, Plan};
+use crate::otlp::Encoder;
+use crate::pipeline::{EncodedSpan, Pipeline};
+use crate::stream::{Fault, Plan};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,16 +73,25 @@ impl InForce {
         exporter.map_or(METRICS_TICK, |exporter| exporter.batch.delay.0)
     }
 
+    /// What encodes spans; `None` without an exporter.
+    pub(super) fn encoder(&self) -> Option<&Encoder> {
+        self.pipeline.encoder()
+    }
+
     /// Takes a span. A full batch makes the timer fire soon.
-    pub(super) fn record(&mut self, finished: Finished, host: &dyn TracerHost) {
-        if let Some(fault) = finished.fault
+    pub(super) fn record(&mut self, span: &EncodedSpan, host: &dyn TracerHost) {
+        self.warn(span.fault);
+        if self.pipeline.record(span) && !std::mem::replace(&mut self.hurried, true) {
+            host.set_tick_period(SOON);
+        }
+    }
+
+    /// Says once what is wrong with trace headers, also where nothing is exported.
+    pub(super) fn warn(&mut self, fault: Option<Fault>) {
+        if let Some(fault) = fault
             && !std::mem::replace(&mut self.warned, true)
         {
             log::warn!("{}", text(fault));
-        }
-        let now_ns = finished.span.end_ns;
-        if self.pipeline.record(finished, now_ns) && !std::mem::replace(&mut self.hurried, true) {
-            host.set_tick_period(SOON);
         }
     }
 
@@ -125,6 +135,13 @@ impl InForce {
         let now_ns = host.now_ns().unwrap_or_default();
         if self.pipeline.exporter().is_some_and(|exporter| exporter.reply(token, reply, now_ns)) {
             self.export(now_ns, host);
+        }
+    }
+
+    /// The spans of a call leave again.
+    pub(super) fn recalled(&mut self, token: u32) {
+        if let Some(exporter) = self.pipeline.exporter() {
+            exporter.recall(token);
         }
     }
 

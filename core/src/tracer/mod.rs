@@ -17,6 +17,8 @@ use self::in_force::InForce;
 use self::metrics::Metrics;
 use crate::config::{self, Config, Problem};
 use crate::export::{Counter, Gauge, Reply, Stats};
+use crate::otlp::Encoder;
+use crate::pipeline::EncodedSpan;
 use crate::span::{Attributes, Environment, Identity};
 use crate::stream::{Finished, Plan};
 use std::sync::Arc;
@@ -128,9 +130,23 @@ impl Tracer {
 
     /// Takes a span that was kept.
     pub fn record(&mut self, finished: Finished, host: &dyn TracerHost) {
-        if let Some(in_force) = &mut self.in_force {
-            in_force.record(finished, host);
+        let Some(in_force) = &mut self.in_force else { return };
+        match in_force.encoder() {
+            Some(encoder) => in_force.record(&EncodedSpan::new(finished, encoder), host),
+            None => in_force.warn(finished.fault),
         }
+    }
+
+    /// Takes a span that was encoded elsewhere, with [`Self::encoder`].
+    pub fn record_encoded(&mut self, span: &EncodedSpan, host: &dyn TracerHost) {
+        if let Some(in_force) = &mut self.in_force {
+            in_force.record(span, host);
+        }
+    }
+
+    /// What encodes spans for [`Self::record_encoded`]; `None` while nothing is exported.
+    pub fn encoder(&self) -> Option<&Encoder> {
+        self.in_force.as_ref().and_then(InForce::encoder)
     }
 
     /// The timer: sends what is due, and reports metrics.
@@ -162,6 +178,13 @@ impl Tracer {
     pub fn replied(&mut self, token: u32, reply: &Reply<'_>, host: &dyn TracerHost) {
         if let Some(in_force) = &mut self.in_force {
             in_force.replied(token, reply, host);
+        }
+    }
+
+    /// The host has taken an export call back before it was answered: its spans leave again at the next tick.
+    pub fn recalled(&mut self, token: u32) {
+        if let Some(in_force) = &mut self.in_force {
+            in_force.recalled(token);
         }
     }
 

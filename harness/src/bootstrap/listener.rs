@@ -1,7 +1,7 @@
 //! A listener with an HTTP connection manager.
 
 use super::json::{socket_address, typed};
-use super::{Filter, Identity, Route, VirtualHost};
+use super::{Filter, Identity, Plugin, Route, VirtualHost};
 use crate::support::merge;
 use serde_json::{Value, json};
 
@@ -171,11 +171,19 @@ impl Listener {
     }
 
     pub(crate) fn files(&self) -> Vec<(String, Value)> {
-        let modules = self.filters.iter().filter_map(|filter| match filter {
-            Filter::Wasm(wasm) => wasm.discovery_file(),
+        self.plugins().filter_map(Plugin::discovery_file).collect()
+    }
+
+    /// Environment variables that Envoy must be started with.
+    pub(crate) fn variables(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.plugins().flat_map(Plugin::variables_of_the_process)
+    }
+
+    fn plugins(&self) -> impl Iterator<Item = &Plugin> {
+        self.filters.iter().filter_map(|filter| match filter {
+            Filter::Plugin(plugin) => Some(plugin),
             Filter::Raw(_) => None,
-        });
-        modules.collect()
+        })
     }
 
     fn manager_json(&self) -> Value {

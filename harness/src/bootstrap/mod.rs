@@ -12,7 +12,7 @@ mod route;
 mod tls;
 
 pub use self::cluster::Cluster;
-pub use self::filter::{Filter, Wasm, fault_abort, lua, rbac_deny};
+pub use self::filter::{Filter, Plugin, fault_abort, lua, rbac_deny};
 pub use self::listener::{Direction, Listener, Tracer};
 pub use self::node::Node;
 pub use self::route::{Route, VirtualHost};
@@ -33,6 +33,7 @@ pub struct Bootstrap {
     log_level: String,
     component_log_level: Option<String>,
     environment: BTreeMap<String, String>,
+    files: BTreeMap<String, Value>,
     patch: Value,
 }
 
@@ -49,6 +50,7 @@ impl Bootstrap {
             log_level: "info".to_owned(),
             component_log_level: None,
             environment: BTreeMap::new(),
+            files: BTreeMap::new(),
             patch: json!({}),
         }
     }
@@ -95,6 +97,13 @@ impl Bootstrap {
         self
     }
 
+    /// A file in the directory that Envoy runs in.
+    #[must_use]
+    pub fn file(mut self, name: &str, content: Value) -> Self {
+        self.files.insert(name.to_owned(), content);
+        self
+    }
+
     /// A runtime value, such as `tracing.opentelemetry.min_flush_spans`.
     #[must_use]
     pub fn runtime(self, key: &str, value: impl Into<Value>) -> Self {
@@ -138,7 +147,7 @@ impl Bootstrap {
 
     /// Files that the bootstrap refers to, by their path relative to the directory Envoy runs in.
     pub(crate) fn files(&self) -> BTreeMap<String, Value> {
-        self.listeners.iter().flat_map(Listener::files).collect()
+        self.listeners.iter().flat_map(Listener::files).chain(self.files.clone()).collect()
     }
 
     /// Arguments of the process, but for the bootstrap's path.
@@ -164,8 +173,10 @@ impl Bootstrap {
         arguments.into_iter().map(str::to_owned).collect()
     }
 
-    pub(crate) fn variables(&self) -> &BTreeMap<String, String> {
-        &self.environment
+    /// Environment variables of the process.
+    pub(crate) fn variables(&self) -> BTreeMap<&str, &str> {
+        let own = self.environment.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        self.listeners.iter().flat_map(Listener::variables).chain(own).collect()
     }
 }
 

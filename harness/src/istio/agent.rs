@@ -227,7 +227,7 @@ impl Pod {
             Role::Waypoint => "waypoint",
         };
         command.args(["proxy", role, "--domain", &format!("{}.svc.cluster.local", self.namespace)]);
-        command.args(["--proxyLogLevel=warning", "--proxyComponentLogLevel=misc:error,wasm:info"]);
+        command.args(["--proxyLogLevel=warning", "--proxyComponentLogLevel=misc:error,wasm:info,dynamic_modules:info"]);
         command.args(["--log_output_level=default:info", "--stsPort=0"]);
     }
 
@@ -247,6 +247,8 @@ impl Pod {
             ("ISTIO_META_CLUSTER_ID", "Kubernetes"),
             ("ISTIO_META_NODE_NAME", "node-1"),
             ("ISTIO_META_INTERCEPTION_MODE", "NONE"),
+            // An agent that was not built by Istio's release does not know its version, which an EnvoyFilter may ask for.
+            ("ISTIO_META_ISTIO_VERSION", "1.31.0"),
             ("ISTIO_META_WORKLOAD_NAME", name),
             ("ISTIO_META_OWNER", &owner),
             ("ISTIO_META_MESH_ID", "cluster.local"),

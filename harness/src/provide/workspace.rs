@@ -3,7 +3,7 @@
 use super::files::path_variable;
 use std::path::{Path, PathBuf};
 
-/// Where `cargo xtask build` puts the module.
+/// Where `cargo xtask build` puts the wasm module.
 pub fn module_path() -> PathBuf {
     target_dir().join("sidespan.wasm")
 }

@@ -23,7 +23,7 @@ pub(super) fn write(costs: &Costs, path: &Path) -> Result<()> {
     let most = rows.iter().map(|row| row.added.high).fold(1.0, f64::max);
     let x = |value: f64| LEFT + (value.max(0.0) / most * f64::from(WIDTH as i32 - LEFT - 90)) as i32;
     let style = |size: i32, side| ("sans-serif", size).into_font().color(&TEXT).pos(Pos::new(side, VPos::Center));
-    let title = format!("CPU added per request, µs of an Envoy worker: {}", costs.scenario.title());
+    let title = format!("CPU added per request, µs of an Envoy with one worker: {}", costs.scenario.title());
     let drawn = (|| {
         area.draw(&Text::new(title, (12, 20), style(14, HPos::Left)))?;
         for (n, row) in rows.iter().enumerate() {

@@ -1,5 +1,5 @@
-//! CPU time per request: the run time of Envoy's worker thread during a burst of requests, divided by their number. Bursts go
-//! over the listeners in turn, forwards and backwards.
+//! CPU time per request: the run time of all threads of Envoy during a burst of requests, divided by their number. Bursts go over
+//! the listeners in turn, forwards and backwards. A dynamic module exports on the main thread, so the worker alone is not its cost.
 
 use super::scenario::Scenario;
 use super::summary::{Ratio, Summary, differences, ratio};
@@ -7,6 +7,7 @@ use super::testbed::Testbed;
 use super::variant::{BASE, Variant};
 use anyhow::{Context as _, Result};
 use indicatif::ProgressBar;
+use sidespan_harness::usage;
 use std::path::Path;
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ pub(super) struct Costs {
 pub(super) struct Row {
     /// Its name.
     pub name: String,
-    /// Microseconds of the worker per request.
+    /// Microseconds of the proxy per request.
     pub total: Summary,
     /// The same, less that of the variant without tracing in the same round.
     pub added: Summary,
@@ -86,9 +87,9 @@ pub(super) fn position_in_round(round: usize, place: usize, variants: usize) -> 
     (place + round / 2) % variants
 }
 
-/// Microseconds of the worker per request.
+/// Microseconds of the proxy per request.
 async fn burst(testbed: &mut Testbed, variant: usize) -> Result<f64> {
-    let run_time = |testbed: &Testbed| testbed.worker.run_time_ns().context("the worker has gone");
+    let run_time = |testbed: &Testbed| usage::run_time_ns(testbed.envoy.id()).context("Envoy has gone");
     let before = run_time(testbed)?;
     testbed.burst(variant, BURST).await?;
     tokio::time::sleep(EXPORT_WAIT).await;
@@ -101,6 +102,11 @@ impl Costs {
     /// The row of a variant.
     pub(super) fn row(&self, name: &str) -> Option<&Row> {
         self.rows.iter().find(|row| row.name == name)
+    }
+
+    /// The added cost of one variant less that of another in the same round.
+    pub(super) fn difference(&self, of: &str, to: &str) -> Option<Summary> {
+        Some(Summary::of(&differences(&self.row(of)?.differences, &self.row(to)?.differences)))
     }
 
     /// The added cost of one variant divided by that of another.

@@ -1,4 +1,4 @@
-//! Latency at half load: requests are sent on a schedule, whether or not earlier ones have been answered. Latency counts from
+//! Latency at a fixed rate: requests are sent on a schedule, whether or not earlier ones have been answered. Latency counts from
 //! the scheduled time, so a stall adds to all requests that were due during it.
 
 use super::scenario::Scenario;
@@ -36,17 +36,21 @@ pub(super) struct Row {
     pub added_p50: Summary,
 }
 
-/// Measures the variants and compares them with the first one. `cost_us` is the CPU time of the worker per request without
-/// tracing, in microseconds: at half load, it keeps the worker busy half of the time.
+/// The rate in requests a second at which the proxy is busy half of the time, if a request without tracing costs so many
+/// microseconds.
+pub(super) fn half_load(cost_us: f64) -> f64 {
+    0.5e6 / cost_us
+}
+
+/// Measures the variants at `rate` requests a second and compares them with the first one.
 pub(super) async fn measure(
     envoy: &Path,
     variants: &[Variant],
-    cost_us: f64,
+    rate: f64,
     rounds: usize,
     bar: &ProgressBar,
 ) -> Result<Latencies> {
     let mut testbed = Testbed::start(envoy, Scenario::MAIN, variants).await?;
-    let rate = 0.5e6 / cost_us;
     let mut all: Vec<Vec<Vec<f64>>> = vec![Vec::new(); variants.len()];
     for variant in 0..variants.len() {
         testbed.burst(variant, 2_000).await?;

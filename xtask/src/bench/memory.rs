@@ -6,7 +6,7 @@ use super::summary::percentile;
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use sidespan_harness::Envoy;
-use sidespan_harness::bootstrap::{Bootstrap, Cluster, Node, Wasm};
+use sidespan_harness::bootstrap::{Bootstrap, Cluster, Node, Plugin};
 use sidespan_harness::client::fire;
 use sidespan_harness::receiver::Counter;
 use sidespan_harness::{Upstream, usage};
@@ -37,8 +37,8 @@ pub(super) struct Memory {
 /// Measures the memory of a worker.
 pub(super) async fn measure(envoy: &Path, modules: &Modules) -> Result<Memory> {
     let config = json!({"exporter": {"otlp": {"cluster": "collector"}}, "sampling": {"randomSamplingPercentage": 100}});
-    let no_op = Wasm::new(&modules.no_op_stripped);
-    let sidespan = Wasm::new(&modules.sidespan).configuration(&config);
+    let no_op = Plugin::new(&modules.no_op_stripped);
+    let sidespan = Plugin::new(&modules.sidespan).configuration(&config);
     let bare = per_worker(envoy, None).await?;
     Ok(Memory {
         no_op: per_worker(envoy, Some(no_op)).await? - bare,
@@ -47,7 +47,7 @@ pub(super) async fn measure(envoy: &Path, modules: &Modules) -> Result<Memory> {
     })
 }
 
-async fn per_worker(envoy: &Path, filter: Option<Wasm>) -> Result<f64> {
+async fn per_worker(envoy: &Path, filter: Option<Plugin>) -> Result<f64> {
     let mut samples = Vec::new();
     for _ in 0..REPEATS {
         let few = resident(envoy, 1, filter.clone()).await?;
@@ -58,7 +58,7 @@ async fn per_worker(envoy: &Path, filter: Option<Wasm>) -> Result<f64> {
 }
 
 /// Resident bytes of an Envoy after some requests and their exports.
-async fn resident(envoy: &Path, workers: u32, filter: Option<Wasm>) -> Result<f64> {
+async fn resident(envoy: &Path, workers: u32, filter: Option<Plugin>) -> Result<f64> {
     let (app, receiver) = (Upstream::ok().await?, Counter::start().await?);
     let envoy = start(envoy, workers, filter, &app, &receiver).await?;
     load(&envoy, REQUESTS).await?;
@@ -73,7 +73,7 @@ async fn growth(envoy: &Path, modules: &Modules, config: &Value) -> Result<f64> 
     let mut config = config.clone();
     sidespan_harness::merge(&mut config, retry);
     let mut grown = Vec::new();
-    for filter in [Wasm::new(&modules.sidespan).configuration(&config), Wasm::new(&modules.no_op_stripped)] {
+    for filter in [Plugin::new(&modules.sidespan).configuration(&config), Plugin::new(&modules.no_op_stripped)] {
         let (app, receiver) = (Upstream::ok().await?, Counter::start().await?);
         let envoy = start(envoy, 1, Some(filter), &app, &receiver).await?;
         load(&envoy, REQUESTS).await?;
@@ -86,7 +86,13 @@ async fn growth(envoy: &Path, modules: &Modules, config: &Value) -> Result<f64> 
     Ok(grown[0] - grown[1])
 }
 
-async fn start(envoy: &Path, workers: u32, filter: Option<Wasm>, app: &Upstream, receiver: &Counter) -> Result<Envoy> {
+async fn start(
+    envoy: &Path,
+    workers: u32,
+    filter: Option<Plugin>,
+    app: &Upstream,
+    receiver: &Counter,
+) -> Result<Envoy> {
     let listener = Scenario::MAIN.listener().named("listener");
     let listener = filter.into_iter().fold(listener, |listener, filter| listener.filter(filter));
     let bootstrap = Bootstrap::new(Node::sidecar("orders", "shop"))

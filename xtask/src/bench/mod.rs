@@ -62,13 +62,14 @@ pub(crate) struct Arguments {
 enum Part {
     /// CPU time per request
     Cost,
-    /// Latency at half load
+    /// Latency at half load, and at 500 requests a second
     Latency,
     /// Memory of a worker
     Memory,
     /// What each host call costs
     HostCalls,
     /// CPU time of a mesh and its collector that keep every error and 1 % of the rest: with tail sampling, or with sidespan
+    #[value(alias = "tier")]
     TailSampling,
     /// No measurement: put load on one variant after another, for a profiler. Runs only if named
     Load,
@@ -84,6 +85,9 @@ struct Setting {
 }
 
 const PARTS: [Part; 5] = [Part::Cost, Part::Latency, Part::Memory, Part::HostCalls, Part::TailSampling];
+/// A rate in requests a second at which a request meets an idle proxy, and its name.
+const LOW_RATE: f64 = 500.0;
+const LOW_LOAD: &str = "low load";
 /// Fewer rounds give no useful result.
 const MIN_ROUNDS: usize = 4;
 
@@ -101,7 +105,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let parts = if arguments.part.is_empty() { &PARTS[..] } else { &arguments.part };
     let with_collector = parts.contains(&Part::TailSampling);
     let mut steps = Steps::new(2 + usize::from(with_collector) + parts.len());
-    let modules = steps.step("build the filter, and a filter that does nothing", Modules::build)?;
+    let modules = steps.step("build the filter for both shells, and filters that do nothing", Modules::build)?;
     let envoy = steps.step("provide an Envoy", || envoy::provide(None))?;
     // Checked before the measurements, which can take an hour.
     let collector = match with_collector {
@@ -155,7 +159,7 @@ impl Arguments {
         for (name, file) in &self.config {
             variants.push(Variant::configured(name, &modules.sidespan, file)?);
         }
-        let always = [variant::BASE, variant::NO_OP];
+        let always = [variant::BASE, variant::NO_OP, variant::NO_OP_MODULE];
         if !self.variant.is_empty() {
             variants.retain(|variant| {
                 always.contains(&&*variant.name) || self.variant.iter().any(|text| variant.name.contains(&**text))
@@ -175,7 +179,7 @@ impl Part {
     fn headline(self) -> &'static str {
         match self {
             Self::Cost => "measure CPU time per request",
-            Self::Latency => "measure latency at half load",
+            Self::Latency => "measure latency at half load and at a low rate",
             Self::Memory => "measure the memory of a worker",
             Self::HostCalls => "measure what a host call costs",
             Self::TailSampling => "measure a mesh with its collector, keeping every error",
@@ -202,18 +206,20 @@ impl Part {
             }
             Self::Latency => {
                 let names = [variant::BASE.to_owned(), variant::NO_OP.to_owned()];
-                let pairs = [100.0, 1.0].into_iter().flat_map(|rate| [variant::native(rate), variant::sidespan(rate)]);
-                let names: Vec<_> = names.into_iter().chain(pairs).collect();
+                let tracers = |rate| [variant::native(rate), variant::sidespan(rate), variant::dynamic_module(rate)];
+                let names: Vec<_> = names.into_iter().chain([100.0, 1.0].into_iter().flat_map(tracers)).collect();
                 let all = variant::all(modules, &[])?;
                 let compared: Vec<_> = all.into_iter().filter(|variant| names.contains(&variant.name)).collect();
                 let base = [Variant::clone(&compared[0])];
                 let warm = bar("what a request costs".to_owned(), MIN_ROUNDS + cost::WARM_UP_ROUNDS);
                 let cost = on_one_thread(cost::measure(envoy, Scenario::MAIN, &base, MIN_ROUNDS, &warm))?;
                 let cost_us = cost.row(variant::BASE).context("the variant without tracing is missing")?.total.median;
-                let bar = bar("half load".to_owned(), compared.len() * arguments.rounds / 2);
-                let measured = latency::measure(envoy, &compared, cost_us, arguments.rounds / 2, &bar);
-                report.latencies = Some(on_one_thread(measured)?);
-                bar.finish_and_clear();
+                for (load, rate) in [("half load", latency::half_load(cost_us)), (LOW_LOAD, LOW_RATE)] {
+                    let bar = bar(load.to_owned(), compared.len() * arguments.rounds / 2);
+                    let measured = latency::measure(envoy, &compared, rate, arguments.rounds / 2, &bar);
+                    report.latencies.push((load, on_one_thread(measured)?));
+                    bar.finish_and_clear();
+                }
             }
             Self::Memory => report.memory = Some(on_one_thread(memory::measure(envoy, modules))?),
             Self::HostCalls => {
@@ -226,8 +232,7 @@ impl Part {
                 let rounds = arguments.rounds_of(1);
                 let bar = bar("meshes".to_owned(), tail_sampling::bursts(rounds));
                 let collector = collector.as_ref().context("no collector was provided")?;
-                report.tail_sampling =
-                    on_one_thread(tail_sampling::measure(envoy, collector, &modules.sidespan, rounds, &bar))?;
+                report.tail_sampling = on_one_thread(tail_sampling::measure(envoy, collector, modules, rounds, &bar))?;
                 bar.finish_and_clear();
             }
             Self::Load => on_one_thread(load(envoy, scenarios[0], variants, arguments.rounds))?,

@@ -3,9 +3,9 @@
 use super::cost::Costs;
 use super::latency::Latencies;
 use super::memory::{Memory, QUEUE_BYTES};
-use super::summary::{Summary, ratio};
+use super::summary::{Ratio, Summary, ratio};
 use super::tail_sampling::Measurement;
-use super::variant::{BASE, MINIMAL, MINIMAL_SAMPLED, NO_OP, native, sidespan};
+use super::variant::{BASE, MINIMAL, MINIMAL_SAMPLED, NO_OP, NO_OP_MODULE, dynamic_module, native, sidespan};
 use std::fmt::Write as _;
 
 /// The results. Those of parts that were not run are empty.
@@ -15,8 +15,8 @@ pub(super) struct Report {
     pub machine: String,
     /// CPU time, by scenario.
     pub costs: Vec<Costs>,
-    /// Latency at half load.
-    pub latencies: Option<Latencies>,
+    /// Latency, by load: `half load` and a low one.
+    pub latencies: Vec<(&'static str, Latencies)>,
     /// Memory of a worker.
     pub memory: Option<Memory>,
     /// Modules and their sizes in bytes.
@@ -50,26 +50,34 @@ impl Report {
                 (sidespan(10.0), native(10.0), 1.00),
                 (sidespan(1.0), native(1.0), 1.25),
                 (sidespan(0.0), NO_OP.to_owned(), 1.50),
+                (dynamic_module(100.0), native(100.0), 0.50),
+                (dynamic_module(1.0), native(100.0), 0.20),
             ];
             for (of, to, most) in goals {
                 let Some(ratio) = costs.ratio(&of, &to) else { continue };
                 let reached = ratio.value <= most;
                 rows.push((format!("CPU added: {of} ÷ {to}"), format!("{most:.2}"), ratio.to_string(), reached));
             }
+            let of = dynamic_module(0.0);
+            if let Some(more) = costs.difference(&of, NO_OP_MODULE) {
+                let what = format!("CPU added, µs: {of} − {NO_OP_MODULE}");
+                rows.push((what, "4.0".to_owned(), with_quartiles(&more), more.median <= 4.0));
+            }
         }
-        if let Some(latencies) = &self.latencies
-            && let (Some(ours), Some(native)) = (latencies.row(&sidespan(1.0)), latencies.row(&native(1.0)))
-        {
-            let (ours, native) = (ours.added_p99.median, native.added_p99.median);
-            rows.push((
-                "p99 added at half load, 1 %, µs".to_owned(),
-                format!("native: {native:.0}"),
-                format!("{ours:.0}"),
-                ours <= native,
-            ));
+        for (load, latencies) in &self.latencies {
+            for of in [sidespan(1.0), dynamic_module(1.0)] {
+                let (Some(ours), Some(native)) = (latencies.row(&of), latencies.row(&native(1.0))) else { continue };
+                let (ours, native) = (ours.added_p99.median, native.added_p99.median);
+                let what = format!("p99 added at {load}, µs: {of}");
+                rows.push((what, format!("native: {native:.0}"), format!("{ours:.0}"), ours <= native));
+            }
+        }
+        for (of, to, both) in self.tiers().filter(|(of, to, _)| of.name.contains("module") && to.name.contains("512")) {
+            let what = format!("CPU added, proxies and collector: {} ÷ tail sampling, {}", of.name, to.name);
+            rows.push((what, "0.50".to_owned(), both.to_string(), both.value <= 0.50));
         }
         if let Some((_, size)) = self.sizes.first() {
-            rows.push(("module, bytes".to_owned(), "400000".to_owned(), size.to_string(), *size <= 400_000));
+            rows.push(("wasm module, bytes".to_owned(), "400000".to_owned(), size.to_string(), *size <= 400_000));
         }
         if let Some(memory) = &self.memory {
             let (empty, full) = (memory.empty - memory.no_op, memory.empty - memory.no_op + memory.growth);
@@ -107,18 +115,7 @@ impl Report {
     }
 
     fn latency(&self) -> String {
-        let Some(latencies) = &self.latencies else { return String::new() };
-        let mut out = format!(
-            "Latency at {:.0} requests a second (half load), µs:\n\n\
-             | | p50 | p90 | p99 | p99.9 | p50 added (quartiles) | p99 added (quartiles) |\n|---|---|---|---|---|---|---|\n",
-            latencies.rate
-        );
-        for row in &latencies.rows {
-            let [p50, p90, p99, p999] = row.percentiles.map(|value| format!("{value:.0}"));
-            let (added50, added99) = (with_quartiles(&row.added_p50), with_quartiles(&row.added_p99));
-            let _ = writeln!(out, "| {} | {p50} | {p90} | {p99} | {p999} | {added50} | {added99} |", row.name);
-        }
-        out
+        self.latencies.iter().map(|(load, latencies)| latency(load, latencies)).collect::<Vec<_>>().join("\n")
     }
 
     fn tail_sampling(&self) -> String {
@@ -136,14 +133,21 @@ impl Report {
             let (both, proxies) = (proxies.median + collector, with_quartiles(&proxies));
             let _ = writeln!(out, "| {name} | {proxies} | {collector:.1} | {both:.1} | {kept:.3} | {resident} |");
         }
-        let Some((ours, others)) = self.tail_sampling.split_last() else { return out };
-        out.push_str("\n| sidespan ÷ | proxies | both |\n|---|---|---|\n");
-        for other in others.iter().filter(|measurement| measurement.spans > 0.0) {
-            let proxies = ratio((&ours.added, 0.0), (&other.added, 0.0));
-            let both = ratio((&ours.added, ours.collector), (&other.added, other.collector));
-            let _ = writeln!(out, "| {} | {proxies} | {both} |", other.name);
+        out.push_str("\n| CPU added | proxies and collector |\n|---|---|\n");
+        for (of, to, both) in self.tiers() {
+            let _ = writeln!(out, "| {} ÷ {} | {both} |", of.name, to.name);
         }
         out
+    }
+
+    /// Each approach with the filter, compared with each approach that samples in the collector: CPU time of both.
+    fn tiers(&self) -> impl Iterator<Item = (&Measurement, &Measurement, Ratio)> {
+        let ours = self.tail_sampling.iter().filter(|measurement| measurement.ours);
+        let pairs = ours.flat_map(|ours| {
+            let others = self.tail_sampling.iter().filter(|other| !other.ours && other.spans > 0.0);
+            others.map(move |other| (ours, other))
+        });
+        pairs.map(|(of, to)| (of, to, ratio((&of.added, of.collector), (&to.added, to.collector))))
     }
 
     fn memory(&self) -> String {
@@ -174,9 +178,23 @@ impl Report {
     }
 }
 
+fn latency(load: &str, latencies: &Latencies) -> String {
+    let mut out = format!(
+        "Latency at {:.0} requests a second ({load}), µs:\n\n\
+         | | p50 | p90 | p99 | p99.9 | p50 added (quartiles) | p99 added (quartiles) |\n|---|---|---|---|---|---|---|\n",
+        latencies.rate
+    );
+    for row in &latencies.rows {
+        let [p50, p90, p99, p999] = row.percentiles.map(|value| format!("{value:.0}"));
+        let (added50, added99) = (with_quartiles(&row.added_p50), with_quartiles(&row.added_p99));
+        let _ = writeln!(out, "| {} | {p50} | {p90} | {p99} | {p999} | {added50} | {added99} |", row.name);
+    }
+    out
+}
+
 fn scenario(costs: &Costs) -> String {
     let mut out = format!(
-        "{}: µs of the worker per request, median (quartiles)\n\n\
+        "{}: µs of the proxy per request, median (quartiles)\n\n\
          | | added | ÷ native, same rate | spans per request |\n|---|---|---|---|\n",
         costs.scenario.title()
     );
@@ -216,6 +234,7 @@ mod tests {
         let table = [
             ("sidespan 100 %", Some(100.0)),
             ("sidespan 1 %", Some(1.0)),
+            ("sidespan module 1 %", Some(1.0)),
             ("sidespan 100 %, every option", Some(100.0)),
             ("native Zipkin 100 %", Some(100.0)),
             ("native OpenTelemetry 100 %", None),

@@ -3,11 +3,12 @@
 //! checks the number of spans and that no span of a failing request is missing.
 
 use super::cost::position_in_round;
+use super::modules::Modules;
 use super::summary::differences;
 use anyhow::{Context as _, Result, ensure};
 use indicatif::ProgressBar;
 use serde_json::json;
-use sidespan_harness::bootstrap::{Cluster, Tracer, Wasm};
+use sidespan_harness::bootstrap::{Cluster, Plugin, Tracer};
 use sidespan_harness::client::fire;
 use sidespan_harness::collector::Pipeline;
 use sidespan_harness::mesh::{Action, Forwarding, Mesh, PLAN, Plan, Service};
@@ -46,6 +47,8 @@ pub(super) struct Measurement {
     pub spans: f64,
     /// Resident bytes of the collector at the end of the load.
     pub resident: f64,
+    /// Whether the filter decides in the proxies.
+    pub ours: bool,
 }
 
 /// How a mesh keeps every error and 1 % of the rest.
@@ -57,11 +60,18 @@ enum Approach {
     /// It exports as many as sidespan.
     TailSamplingInBatches,
     Sidespan,
+    /// The same filter as a dynamic module.
+    SidespanModule,
 }
 
-/// All approaches: the others are compared with the first; the last is sidespan.
-const APPROACHES: [Approach; 4] =
-    [Approach::Bare, Approach::TailSampling, Approach::TailSamplingInBatches, Approach::Sidespan];
+/// All approaches. The others are compared with the first.
+const APPROACHES: [Approach; 5] = [
+    Approach::Bare,
+    Approach::TailSampling,
+    Approach::TailSamplingInBatches,
+    Approach::Sidespan,
+    Approach::SidespanModule,
+];
 /// Spans of a batch of sidespan (`exporter.batch.maxSpans`); the native tracer's own is 5.
 const BATCH: u32 = 512;
 
@@ -87,14 +97,14 @@ pub(super) fn bursts(rounds: usize) -> usize {
 pub(super) async fn measure(
     envoy: &Path,
     collector: &Path,
-    module: &Path,
+    modules: &Modules,
     rounds: usize,
     bar: &ProgressBar,
 ) -> Result<Vec<Measurement>> {
     ensure!(cfg!(target_os = "linux"), "the run time of processes can only be read on Linux");
     let mut testbeds = Vec::new();
     for approach in APPROACHES {
-        testbeds.push(approach.start(envoy, collector, module).await.with_context(|| approach.name())?);
+        testbeds.push(approach.start(envoy, collector, modules).await.with_context(|| approach.name())?);
     }
     let mut costs = vec![Vec::new(); APPROACHES.len()];
     for round in 0..WARM_UP_ROUNDS + rounds {
@@ -116,7 +126,8 @@ pub(super) async fn measure(
         let added = differences(&costs[n], &costs[0]);
         let resident = resident[n].context("the collector has gone")? as f64;
         let collector = collector - *idle.get_or_insert(collector);
-        tail_sampling.push(Measurement { name: APPROACHES[n].name(), added, collector, spans, resident });
+        let ours = matches!(APPROACHES[n], Approach::Sidespan | Approach::SidespanModule);
+        tail_sampling.push(Measurement { name: APPROACHES[n].name(), added, collector, spans, resident, ours });
     }
     Ok(tail_sampling)
 }
@@ -130,13 +141,14 @@ impl Approach {
             Self::TailSampling => "native OpenTelemetry 100 %, the collector samples tails",
             Self::TailSamplingInBatches => "the same, 512 spans in an export instead of 5",
             Self::Sidespan => "sidespan 1 %, error bias and whole path",
+            Self::SidespanModule => "sidespan module 1 %, error bias and whole path",
         }
     }
 
-    async fn start(self, envoy: &Path, collector: &Path, module: &Path) -> Result<MeshTestbed> {
+    async fn start(self, envoy: &Path, collector: &Path, modules: &Modules) -> Result<MeshTestbed> {
         let receiver = Counter::start().await?;
         let pipeline = match self {
-            Self::Bare | Self::Sidespan => Pipeline::Pass,
+            Self::Bare | Self::Sidespan | Self::SidespanModule => Pipeline::Pass,
             Self::TailSampling | Self::TailSamplingInBatches => {
                 Pipeline::TailSampling { wait: DECISION_WAIT, percentage: REST_PERCENTAGE }
             }
@@ -162,10 +174,8 @@ impl Approach {
                 let tracer = Tracer::OpenTelemetry { cluster: "collector".to_owned(), service: owner.to_owned() };
                 listener.tracer(&tracer, 100.0)
             }),
-            Self::Sidespan => mesh.filter(Wasm::new(module).configuration(&json!({
-                "exporter": {"otlp": {"cluster": "collector"}},
-                "sampling": {"randomSamplingPercentage": REST_PERCENTAGE},
-            }))),
+            Self::Sidespan => mesh.filter(filter(&modules.sidespan)),
+            Self::SidespanModule => mesh.filter(filter(&modules.library)),
         };
         let mesh = mesh.start(envoy).await?;
         let start_ns = run_time(&collector)?;
@@ -235,6 +245,13 @@ impl MeshTestbed {
         let requests = self.requests as f64;
         Ok((spent as f64 / requests / 1e3, received as f64 / requests))
     }
+}
+
+fn filter(file: &Path) -> Plugin {
+    Plugin::new(file).configuration(&json!({
+        "exporter": {"otlp": {"cluster": "collector"}},
+        "sampling": {"randomSamplingPercentage": REST_PERCENTAGE},
+    }))
 }
 
 fn run_time(collector: &Collector) -> Result<u64> {

@@ -4,7 +4,7 @@ use super::modules::Modules;
 use super::scenario::Scenario;
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
-use sidespan_harness::bootstrap::{Listener, Tracer, Wasm};
+use sidespan_harness::bootstrap::{Listener, Plugin, Tracer};
 use sidespan_harness::merge;
 use std::path::PathBuf;
 
@@ -27,7 +27,7 @@ enum Kind {
     Plain,
     OpenTelemetry,
     Zipkin,
-    Wasm(PathBuf, Option<Value>),
+    Plugin(PathBuf, Option<Value>),
     /// Both; the filter exports what the tracer does not sample and what failed.
     Beside(PathBuf),
 }
@@ -44,8 +44,14 @@ pub(super) fn sidespan(percentage: f64) -> String {
 }
 /// Name of Envoy's own OpenTelemetry tracer at 1 % with the filter beside it, which adopts its ids.
 pub(super) const BESIDE: &str = "native 1 % + adopt";
+/// Name of the same as a dynamic module.
+pub(super) fn dynamic_module(percentage: f64) -> String {
+    format!("sidespan module {percentage} %")
+}
 /// Name of a filter that does nothing and has only the exports of sidespan.
 pub(super) const NO_OP: &str = "no-op wasm, stripped";
+/// Name of a dynamic module that does nothing.
+pub(super) const NO_OP_MODULE: &str = "no-op module";
 
 /// Name of a filter that reads and writes one request header and reads the status and the response flags, without any
 /// computation: the minimum that propagates one trace context format and detects errors.
@@ -69,8 +75,9 @@ pub(super) fn all(modules: &Modules, candidates: &[(String, PathBuf)]) -> Result
     let mut all = vec![Variant::without_spans(BASE, Kind::Plain)];
     all.extend(RATES.map(|rate| Variant::tracer(native(rate), rate, Kind::OpenTelemetry)));
     all.push(Variant::tracer("native Zipkin 100 %".to_owned(), 100.0, Kind::Zipkin));
-    all.push(Variant::without_spans("no-op wasm, all exports", Kind::Wasm(modules.no_op.clone(), None)));
-    all.push(Variant::without_spans(NO_OP, Kind::Wasm(modules.no_op_stripped.clone(), None)));
+    all.push(Variant::without_spans("no-op wasm, all exports", Kind::Plugin(modules.no_op.clone(), None)));
+    all.push(Variant::without_spans(NO_OP, Kind::Plugin(modules.no_op_stripped.clone(), None)));
+    all.push(Variant::without_spans(NO_OP_MODULE, Kind::Plugin(modules.no_op_library.clone(), None)));
     for (name, end) in [(MINIMAL, UNSAMPLED_CALLS), (MINIMAL_SAMPLED, SAMPLED_CALLS)] {
         all.push(Variant::probe(name, &modules.no_op_stripped, &format!("{REQUEST_CALLS}; {end}")));
     }
@@ -79,6 +86,9 @@ pub(super) fn all(modules: &Modules, candidates: &[(String, PathBuf)]) -> Result
     }
     let beside = Variant::tracer(BESIDE.to_owned(), 1.0, Kind::Beside(modules.sidespan.clone()));
     all.push(Variant { keeps_errors: true, ..beside });
+    for rate in [100.0, 1.0, 0.0] {
+        all.push(Variant::filter(dynamic_module(rate), rate, &modules.library, json!({})));
+    }
     let no_bias = json!({"sampling": {"errors": {"percentage": 0, "wholePath": false}}});
     all.push(Variant {
         keeps_errors: false,
@@ -118,7 +128,7 @@ impl Variant {
         let mut config = base();
         merge(&mut config, json!({"sampling": {"randomSamplingPercentage": percentage}}));
         merge(&mut config, options);
-        let kind = Kind::Wasm(module.to_owned(), Some(config));
+        let kind = Kind::Plugin(module.to_owned(), Some(config));
         Self { name, rate: Some(percentage / 100.0), keeps_errors: true, unchecked: false, kind }
     }
 
@@ -132,7 +142,7 @@ impl Variant {
 
     /// A filter that makes these host calls; `benches/probe` defines their syntax.
     pub(super) fn probe(name: &str, module: &std::path::Path, calls: &str) -> Self {
-        Self::without_spans(name, Kind::Wasm(module.to_owned(), Some(Value::String(calls.to_owned()))))
+        Self::without_spans(name, Kind::Plugin(module.to_owned(), Some(Value::String(calls.to_owned()))))
     }
 
     /// Its listener. The name is also the service name of its spans.
@@ -148,16 +158,16 @@ impl Variant {
                 let mut config = base();
                 merge(&mut config, json!({"nativeTracer": "adopt", "resource": {"service.name": name}}));
                 let listener = listener.tracer(&Tracer::OpenTelemetry { cluster, service }, percentage);
-                listener.filter(Wasm::new(module).named(name).configuration(&config))
+                listener.filter(Plugin::new(module).named(name).configuration(&config))
             }
-            Kind::Wasm(module, None) => listener.filter(Wasm::new(module).named(name)),
-            Kind::Wasm(module, Some(Value::String(text))) => {
-                listener.filter(Wasm::new(module).named(name).raw_configuration(text))
+            Kind::Plugin(module, None) => listener.filter(Plugin::new(module).named(name)),
+            Kind::Plugin(module, Some(Value::String(text))) => {
+                listener.filter(Plugin::new(module).named(name).raw_configuration(text))
             }
-            Kind::Wasm(module, Some(config)) => {
+            Kind::Plugin(module, Some(config)) => {
                 let mut config = config.clone();
                 merge(&mut config, json!({"resource": {"service.name": name}}));
-                listener.filter(Wasm::new(module).named(name).configuration(&config))
+                listener.filter(Plugin::new(module).named(name).configuration(&config))
             }
         }
     }

@@ -11,7 +11,7 @@ use super::{hop, trace_tree};
 use crate::envoy;
 use crate::steps::Steps;
 use anyhow::{Result, ensure};
-use sidespan_harness::bootstrap::{Cluster, Wasm};
+use sidespan_harness::bootstrap::{Cluster, Plugin};
 use sidespan_harness::mesh::{Forwarding, Mesh, NativeTracing};
 use sidespan_harness::{ReceivedSpan, Receiver, eventually};
 use std::collections::BTreeMap;
@@ -98,7 +98,7 @@ fn is_failed_and_ours(trace: &[&ReceivedSpan]) -> bool {
 impl BesideMesh {
     async fn start(envoy: &Path, module: &Path) -> Result<Self> {
         let (receiver, native) = (Receiver::start().await?, Receiver::start().await?);
-        let filter = Wasm::new(module).root_id("sidespan").configuration(&serde_json::from_str(CONFIG)?);
+        let filter = Plugin::new(module).root_id("sidespan").configuration(&serde_json::from_str(CONFIG)?);
         let mesh = services(Forwarding::All)
             .into_iter()
             .fold(Mesh::builder(), |mesh, service| mesh.service(service.forwards(Forwarding::All)))

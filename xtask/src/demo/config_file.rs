@@ -25,7 +25,10 @@ pub(super) fn read(file: Option<&Path>) -> Result<Value> {
 fn of_text(text: &str) -> Result<Value> {
     let documents = match yaml::read(text) {
         Ok(documents) => documents,
-        Err(broken) => bail!("line {}: neither YAML nor JSON: {}; {HINT}", broken.position.line, broken.problem),
+        Err(broken) => {
+            let line = broken.position.map_or(1, |position| position.line);
+            bail!("line {line}: neither YAML nor JSON: {}; {HINT}", broken.problem)
+        }
     };
     let values: Vec<&Value> =
         documents.iter().map(|document| &document.value).filter(|value| !value.is_null()).collect();

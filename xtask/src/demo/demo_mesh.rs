@@ -5,7 +5,7 @@ use super::hop::{self, Hop};
 use super::source::Source;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
-use sidespan_harness::bootstrap::{Cluster, Wasm};
+use sidespan_harness::bootstrap::{Cluster, Plugin};
 use sidespan_harness::mesh::{Exchange, Forwarding, Mesh, Service};
 use sidespan_harness::{Envoy, Receiver};
 use std::collections::BTreeMap;
@@ -36,7 +36,7 @@ impl DemoMesh {
         let collector = Collector::of(config)?;
         let receiver = Receiver::start().await?;
         let cluster = Cluster::new(&collector.cluster, receiver.port());
-        let filter = Wasm::new(module).root_id("sidespan").configuration(config);
+        let filter = Plugin::new(module).root_id("sidespan").configuration(config);
         let mesh = services(forwarding_of_backend(config))
             .into_iter()
             .fold(Mesh::builder(), |mesh, service| mesh.service(service))

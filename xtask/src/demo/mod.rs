@@ -29,8 +29,9 @@ mod traffic;
 #[cfg(test)]
 mod test_data;
 
+use crate::envoy;
+use crate::shell::{self, ShellOption};
 use crate::steps::Steps;
-use crate::{build, envoy};
 use account::{Account, Observations};
 use anyhow::{Result, ensure};
 use demo_mesh::DemoMesh;
@@ -40,8 +41,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use interrupt::Interrupt;
 use report::Files;
 use serde_json::Value;
+use sidespan_harness::Receiver;
 use sidespan_harness::client::Client;
-use sidespan_harness::{Receiver, provide};
 use source::Source;
 use std::path::PathBuf;
 use styled_text::StyledText;
@@ -54,6 +55,7 @@ use traffic::Traffic;
 Examples:
   cargo xtask demo                                        five seconds of traffic, a trace and the sampling account
   cargo xtask demo --seconds 30 --rate 400                more traffic
+  cargo xtask demo --shell module                         the same filter as a dynamic module
   cp xtask/src/demo/config.json my.json                   a configuration to edit
   cargo xtask demo --config my.json --keep                run it, and leave the mesh running
   cargo xtask demo --config wasmplugin.yaml               the configuration of a WasmPlugin
@@ -61,6 +63,8 @@ Examples:
 pub(crate) struct Arguments {
     #[command(flatten)]
     volume: Volume,
+    #[command(flatten)]
+    shell: ShellOption,
     /// A WasmPlugin or a `pluginConfig` as YAML or JSON, instead of xtask/src/demo/config.json
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -92,16 +96,17 @@ pub(crate) struct Volume {
 /// If something cannot be provided or started, or if a check fails.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     arguments.volume.check()?;
+    let shell = arguments.shell.chosen()?;
     if arguments.beside {
         let volume = &arguments.volume;
         let send = async |demo: &DemoMesh| send(volume, &demo.mesh.client(), demo.mesh.host(), demo).await;
-        return beside::run(&volume.headline(), module, send);
+        return beside::run(&volume.headline(), || shell::filter(shell), send);
     }
     let config = config_file::read(arguments.config.as_deref())?;
     // What is missing is said before anything starts.
     let browser = arguments.picture.is_some().then(picture::browser).transpose()?;
     let mut steps = Steps::new(4);
-    let module = steps.step("build the filter", module)?;
+    let module = steps.step("build the filter", || shell::filter(shell))?;
     let envoy = steps.step("provide an Envoy", || envoy::provide(None))?;
     let mut interrupt = Interrupt::listen()?;
     let demo = steps.step("start a gateway and three services, an Envoy process for each", || {
@@ -159,17 +164,6 @@ pub(crate) async fn send(
     bar.finish_and_clear();
     let (observations, incomplete) = collect::when_complete(source, total).await?;
     Ok((traffic, observations, incomplete))
-}
-
-/// The module that `SIDESPAN_WASM` names, else one built from the sources.
-pub(crate) fn module() -> Result<PathBuf> {
-    match std::env::var_os("SIDESPAN_WASM").filter(|path| !path.is_empty()) {
-        Some(path) => {
-            println!("    nothing to build: SIDESPAN_WASM is {}", path.display());
-            provide::module()
-        }
-        None => build::build_quietly(),
-    }
 }
 
 /// Prints the report and writes the page. Returns an error if a check failed, and the files that were written.

@@ -3,16 +3,19 @@
 mod leftovers;
 mod programs;
 mod run;
+mod wasm_only;
 
-use crate::build::{build, cargo};
+use crate::build::cargo;
 use crate::demo::picture;
 use crate::go::Display;
+use crate::shell::{self, ShellOption};
 use crate::steps::Steps;
 use crate::{collector, envoy, istio, prometheus};
 use anyhow::{Result, bail};
 use programs::Program;
 use run::Tally;
-use sidespan_harness::provide::example_programs;
+use sidespan_harness::provide::{SHELL, Shell, example_programs};
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::Command;
@@ -24,6 +27,7 @@ use std::process::Command;
   cargo xtask test --no-envoy --filter tracestate   the tests whose name contains `tracestate`, without a real Envoy
   cargo xtask test --istio --filter images::         those about images and registries under a real Istio
   cargo xtask test --prometheus --filter alert      those about the alert rules, with a real Prometheus
+  cargo xtask test --shell module                   the tests in a real Envoy with the dynamic module
   cargo xtask test -- --nocapture                   show what the tests print")]
 pub(crate) struct Arguments {
     /// Run only the tests whose name contains this
@@ -44,6 +48,9 @@ pub(crate) struct Arguments {
     /// Also run the test of the demo's page in a real browser, which needs Chromium
     #[arg(long, conflicts_with = "no_envoy")]
     browser: bool,
+    /// With `module`, only the tests that load the filter into a real Envoy are run: the others are the same for both
+    #[command(flatten)]
+    shell: ShellOption,
     /// Envoy to test with, such as 1.36.4 (see `cargo xtask envoy --help`)
     #[arg(long = "envoy", value_name = "V", conflicts_with = "no_envoy")]
     envoy_version: Option<String>,
@@ -54,18 +61,23 @@ pub(crate) struct Arguments {
 
 /// Provides what the tests need, runs every kind of test even if one fails, and prints a summary.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let shell = arguments.shell.chosen()?;
+    if shell == Shell::Module && (arguments.no_envoy || arguments.istio || arguments.prometheus || arguments.browser) {
+        bail!("--shell module runs only tests in a real Envoy; the others are run without it");
+    }
     let with_collector = !arguments.no_envoy && !arguments.no_collector;
-    let mut steps = Steps::new(match arguments.no_envoy {
-        true => 3,
-        false => {
+    let mut steps = Steps::new(match (arguments.no_envoy, shell) {
+        (true, _) => 3,
+        (false, Shell::Module) => 4 + 2 * usize::from(with_collector),
+        (false, Shell::Wasm) => {
             let options = usize::from(arguments.istio) + usize::from(arguments.prometheus);
             6 + 2 * usize::from(with_collector) + 2 * options + usize::from(arguments.browser)
         }
     });
-    let mut session = Session::new(arguments);
+    let mut session = Session::new(arguments, shell);
     session.browser = arguments.browser.then(picture::browser).transpose()?;
     if !arguments.no_envoy {
-        session.module = Some(steps.step("build the module", build)?);
+        steps.step("build the filter", || session.build())?;
         session.envoy = Some(steps.step("provide an Envoy", || session.provide_envoy())?);
     }
     if with_collector {
@@ -82,9 +94,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let (istio, programs): (Vec<_>, Vec<_>) = programs.into_iter().partition(Program::needs_istio);
     let (prometheus, programs): (Vec<_>, Vec<_>) = programs.into_iter().partition(Program::needs_prometheus);
     let (browser, programs): (Vec<_>, Vec<_>) = programs.into_iter().partition(Program::needs_browser);
-    let (envoy, native): (Vec<_>, Vec<_>) = programs.into_iter().partition(Program::needs_envoy);
-    steps.step("unit, property, in-process host and simulation tests", || session.run_all(&native))?;
-    steps.step("examples in the documentation", || session.run_documentation())?;
+    let (mut envoy, native): (Vec<_>, Vec<_>) = programs.into_iter().partition(Program::needs_envoy);
+    match shell {
+        Shell::Wasm => {
+            steps.step("unit, property, in-process host and simulation tests", || session.run_all(&native))?;
+            steps.step("examples in the documentation", || session.run_documentation())?;
+            envoy.retain(|program| !program.is_about_dynamic_module());
+        }
+        Shell::Module => envoy.retain(Program::loads_dynamic_module),
+    }
     if !arguments.no_envoy {
         steps.step("real Envoy", || session.run_all(&envoy))?;
     }
@@ -110,7 +128,9 @@ fn provide_example_programs() -> Result<()> {
 /// One run: what the tests are given, and their results.
 struct Session<'a> {
     arguments: &'a Arguments,
-    module: Option<PathBuf>,
+    shell: Shell,
+    /// The environment variables that name the built filters.
+    filters: BTreeMap<&'static str, PathBuf>,
     envoy: Option<PathBuf>,
     collector: Option<PathBuf>,
     browser: Option<PathBuf>,
@@ -124,11 +144,12 @@ struct Session<'a> {
 // === impl Session ===
 
 impl<'a> Session<'a> {
-    fn new(arguments: &'a Arguments) -> Self {
+    fn new(arguments: &'a Arguments, shell: Shell) -> Self {
         let mark = std::process::id().to_string();
         Self {
             arguments,
-            module: None,
+            shell,
+            filters: BTreeMap::new(),
             envoy: None,
             collector: None,
             browser: None,
@@ -136,6 +157,15 @@ impl<'a> Session<'a> {
             tally: Tally::default(),
             failures: Vec::new(),
         }
+    }
+
+    /// Builds the filter of this shell. Tests of the benchmark and under Istio also need the dynamic module.
+    fn build(&mut self) -> Result<()> {
+        let shells = if self.shell == Shell::Module { &[Shell::Module][..] } else { &Shell::ALL };
+        for shell in shells {
+            self.filters.insert(shell.variable(), shell::build(*shell)?);
+        }
+        Ok(())
     }
 
     fn provide_envoy(&self) -> Result<PathBuf> {
@@ -158,6 +188,12 @@ impl<'a> Session<'a> {
             if self.arguments.no_collector && program.needs_envoy() {
                 command.args(["--skip", "collector::"]);
             }
+            if self.shell == Shell::Module && program.has_tests_of_the_filter() {
+                for (test, reason) in wasm_only::tests() {
+                    println!("skipped: {test}: {reason}");
+                    command.args(["--skip", test]);
+                }
+            }
             self.run_one(command, &program.label)
         })
     }
@@ -178,7 +214,7 @@ impl<'a> Session<'a> {
             command.arg("--color=always");
         }
         command.env(leftovers::MARK, &self.mark);
-        command.envs(self.module.as_ref().map(|path| ("SIDESPAN_WASM", path)));
+        command.env(SHELL, self.shell.word()).envs(&self.filters);
         command.envs(self.envoy.as_ref().map(|path| ("ENVOY_BIN", path)));
         command.envs(self.collector.as_ref().map(|path| ("COLLECTOR_BIN", path)));
         command.envs(self.browser.as_ref().map(|path| ("CHROMIUM_BIN", path)));

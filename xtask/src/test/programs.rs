@@ -69,6 +69,22 @@ impl Program {
         self.integration && self.name.starts_with("envoy")
     }
 
+    /// Whether it holds the tests of the filter in a real Envoy.
+    pub(super) fn has_tests_of_the_filter(&self) -> bool {
+        self.label == "tests/envoy/main.rs"
+    }
+
+    /// Whether it loads the filter that the environment selects, or always the dynamic module. The benchmark loads both filters,
+    /// other programs none or the wasm module.
+    pub(super) fn loads_dynamic_module(&self) -> bool {
+        self.is_about_dynamic_module() || self.has_tests_of_the_filter() || self.label == "xtask/tests/envoy_demo.rs"
+    }
+
+    /// Whether it never loads the wasm module.
+    pub(super) fn is_about_dynamic_module(&self) -> bool {
+        self.label.starts_with("module/")
+    }
+
     /// Whether it needs a real Istio; its name says so: `tests/istio/main.rs`, `xtask/tests/istio_command.rs`.
     pub(super) fn needs_istio(&self) -> bool {
         self.integration && self.name.starts_with("istio")
