@@ -133,15 +133,15 @@ async fn a_bad_update_leaves_the_old_configuration_in_force() -> Result<()> {
     tokio::time::sleep(Duration::from_millis(500)).await;
     // Envoy does not hand over what is in force already, so the gauge stays until something is different. Nor does it hand over once
     // more what was refused before: it remembers that, so this is another one.
-    assert!(!envoy.update_wasm(&with(json!({"another": {}}))?).await?, "refused");
+    assert!(!envoy.update_plugin(&with(json!({"another": {}}))?).await?, "refused");
     wait_until_refused(&envoy, true).await?;
     assert!(
-        envoy.update_wasm(&with(json!({"customTags": {"n": {"literal": {"value": "two"}}}}))?).await?,
+        envoy.update_plugin(&with(json!({"customTags": {"n": {"literal": {"value": "two"}}}}))?).await?,
         "taken back"
     );
     tokio::time::sleep(Duration::from_millis(500)).await;
     wait_until_refused(&envoy, true).await?;
-    assert!(envoy.update_wasm(&with(json!({"customTags": {"n": {"literal": {"value": "three"}}}}))?).await?, "taken");
+    assert!(envoy.update_plugin(&with(json!({"customTags": {"n": {"literal": {"value": "three"}}}}))?).await?, "taken");
     wait_until_refused(&envoy, false).await?;
     assert!(!envoy.log().contains("panicked"));
     Ok(())

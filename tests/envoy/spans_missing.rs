@@ -4,7 +4,7 @@ use crate::incident_page::Proxy;
 use crate::stage::{SOON, config, filter};
 use anyhow::ensure;
 use serde_json::{Value, json};
-use sidespan_harness::bootstrap::{Bootstrap, Cluster, Listener, Node, Tracer, Wasm};
+use sidespan_harness::bootstrap::{Bootstrap, Cluster, Listener, Node, Tracer, Plugin};
 use sidespan_harness::client::{Client, fire};
 use sidespan_harness::receiver::Reply;
 use sidespan_harness::{Envoy, Receiver, Result, Upstream, envoy_binary, eventually, provide};
@@ -13,7 +13,7 @@ use std::time::Duration;
 /// A fault, and words of the row that the page must lead to.
 struct Fault {
     name: &'static str,
-    wasm: Wasm,
+    wasm: Plugin,
     row: &'static str,
     /// What that row says of the log line, and the log has.
     line: &'static str,
@@ -25,7 +25,7 @@ struct Fault {
 // === impl Fault ===
 
 impl Fault {
-    fn new(name: &'static str, wasm: Wasm, collector: u16, row: &'static str) -> Self {
+    fn new(name: &'static str, wasm: Plugin, collector: u16, row: &'static str) -> Self {
         let collector = Cluster::new("collector", collector);
         Self { name, wasm, row, line: "", collector, change: |listener| listener }
     }
@@ -63,7 +63,7 @@ impl Fault {
 
 const REQUESTS: usize = 400;
 
-fn changed(patch: Value) -> Result<Wasm> {
+fn changed(patch: Value) -> Result<Plugin> {
     filter(&config(patch))
 }
 
@@ -71,7 +71,7 @@ fn changed(patch: Value) -> Result<Wasm> {
 async fn the_page_leads_to_the_row_of_a_configuration_that_is_refused_or_keeps_nothing() -> Result<()> {
     let receiver = Receiver::start().await?;
     let fault = |name, wasm, row| Fault::new(name, wasm, receiver.port(), row);
-    let refused = Wasm::new(&provide::module()?).root_id("sidespan").raw_configuration(r#"{"samplin": {}}"#);
+    let refused = Plugin::new(&provide::module()?).root_id("sidespan").raw_configuration(r#"{"samplin": {}}"#);
     let everything = json!([{"match": {"method": ["GET"]}, "drop": true}]);
     let faults = [
         fault("a refused configuration", refused, "The configuration is refused"),

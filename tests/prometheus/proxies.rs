@@ -2,7 +2,7 @@
 
 use crate::stage::{Stage, config, filter};
 use serde_json::json;
-use sidespan_harness::bootstrap::{Bootstrap, Cluster, Listener, Node, Tracer, Wasm};
+use sidespan_harness::bootstrap::{Bootstrap, Cluster, Listener, Node, Tracer, Plugin};
 use sidespan_harness::client::{Client, fire};
 use sidespan_harness::prometheus::Target;
 use sidespan_harness::upstream::{Request, status};
@@ -30,7 +30,7 @@ impl Proxies {
     pub async fn start() -> Result<Self> {
         let (app, receiver) = (application().await?, Receiver::start().await?);
         receiver.refuse().await?;
-        let alone = async |wasm: Wasm| {
+        let alone = async |wasm: Plugin| {
             let bootstrap = Bootstrap::new(Node::sidecar("backend", "shop"))
                 .listener(Listener::inbound("app").filter(wasm))
                 .cluster(Cluster::new("app", app.port()))
@@ -52,7 +52,7 @@ impl Proxies {
             overwritten: Stage::with(application().await?, &uncapped, |bootstrap| bootstrap.listener(traced)).await?,
             lossy: alone(nowhere("collector")?).await?,
             hidden: alone(nowhere("missing")?).await?,
-            refused: alone(Wasm::new(&provide::module()?).root_id("sidespan").raw_configuration("nonsense")).await?,
+            refused: alone(Plugin::new(&provide::module()?).root_id("sidespan").raw_configuration("nonsense")).await?,
             _servers: (app, receiver),
         })
     }
