@@ -4,7 +4,7 @@ use crate::incident_page::Proxy;
 use crate::stage::{SOON, config, filter};
 use anyhow::ensure;
 use serde_json::{Value, json};
-use sidespan_harness::bootstrap::{Bootstrap, Cluster, Listener, Node, Tracer, Plugin};
+use sidespan_harness::bootstrap::{Bootstrap, Cluster, Listener, Node, Plugin, Tracer};
 use sidespan_harness::client::{Client, fire};
 use sidespan_harness::receiver::Reply;
 use sidespan_harness::{Envoy, Receiver, Result, Upstream, envoy_binary, eventually, provide};

@@ -2,7 +2,7 @@
 
 use crate::stage::{Stage, config, filter};
 use serde_json::json;
-use sidespan_harness::bootstrap::{Bootstrap, Cluster, Listener, Node, Tracer, Plugin};
+use sidespan_harness::bootstrap::{Bootstrap, Cluster, Listener, Node, Plugin, Tracer};
 use sidespan_harness::client::{Client, fire};
 use sidespan_harness::prometheus::Target;
 use sidespan_harness::upstream::{Request, status};

@@ -27,8 +27,9 @@ const NEEDED: &[&str] = &[
     "proxy_on_http_call_response",
 ];
 
-/// Largest size of the module in bytes, without the names of functions.
-pub(crate) const LIMIT: usize = 415_000;
+/// Largest size of the module in bytes, without the names of functions. (400,000 before `nativeTracer: adopt`, 12,700 bytes, and values of
+/// headers from environment variables, 2,800.)
+pub(crate) const LIMIT: usize = 416_000;
 
 /// Host functions that every Envoy from 1.36 on offers to a module of ABI 0.2.1, without the prefix `proxy_`
 /// (proxy-wasm-cpp-host, `include/proxy-wasm/exports.h`).

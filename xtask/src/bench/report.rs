@@ -6,6 +6,7 @@ use super::memory::{Memory, QUEUE_BYTES};
 use super::summary::{Ratio, Summary, ratio};
 use super::tail_sampling::Measurement;
 use super::variant::{BASE, MINIMAL, MINIMAL_SAMPLED, NO_OP, NO_OP_MODULE, dynamic_module, native, sidespan};
+use crate::wasm::LIMIT;
 use std::fmt::Write as _;
 
 /// The results. Those of parts that were not run are empty.
@@ -77,7 +78,12 @@ impl Report {
             rows.push((what, "0.50".to_owned(), both.to_string(), both.value <= 0.50));
         }
         if let Some((_, size)) = self.sizes.first() {
-            rows.push(("wasm module, bytes".to_owned(), "400000".to_owned(), size.to_string(), *size <= 400_000));
+            rows.push((
+                "wasm module, bytes".to_owned(),
+                LIMIT.to_string(),
+                size.to_string(),
+                usize::try_from(*size).is_ok_and(|size| size <= LIMIT),
+            ));
         }
         if let Some(memory) = &self.memory {
             let (empty, full) = (memory.empty - memory.no_op, memory.empty - memory.no_op + memory.growth);
