@@ -32,7 +32,7 @@ pub async fn namespaces_and_services_have_the_rates_of_the_production_overlay(wo
         println!("{workload}: {count} of {CALLS} calls kept at {rate}");
         assert!((count - expected).abs() <= slack, "{workload}: {count} kept, expected {expected} ± {slack:.0}");
     }
-    // Who is called follows its caller: each kept call has both of its spans.
+    // A called service keeps the decision of its caller: each kept call has both of its spans.
     let clients = spans.iter().filter(|span| span.kind == Kind::Client).count();
     let servers = spans.iter().filter(|span| span.service() == "database").count();
     assert_eq!(clients, servers);
