@@ -150,7 +150,9 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
         } else if path.extension().is_some_and(|extension| extension == "yaml") {
             let text = std::fs::read_to_string(&path)?;
             let mut versions = text.lines().filter_map(|line| line.strip_prefix("apiVersion: "));
-            if versions.next().is_some_and(|version| !version.starts_with("kustomize.config.k8s.io")) {
+            let kustomization = versions.next().is_some_and(|version| version.starts_with("kustomize.config.k8s.io"));
+            // Grafana's files have an `apiVersion` too, but no kind.
+            if text.lines().any(|line| line.starts_with("kind: ")) && !kustomization {
                 files.push(path);
             }
         }
