@@ -3,7 +3,7 @@
 use crate::whole_path::assert_whole_paths;
 use crate::world::World;
 use serde_json::{Value, json};
-use sidespan_harness::Result;
+use sidespan_harness::{Result, envoy_binary};
 
 /// The same plugin: what is about the module goes into `wasm`, the rest stays.
 fn converted(mut plugin: Value) -> Value {
@@ -19,6 +19,8 @@ fn converted(mut plugin: Value) -> Value {
 }
 
 pub async fn it_does_what_the_wasm_plugin_does(world: &mut World) -> Result<()> {
+    // Connections stay with the listeners of before, which had a tracer of their own, until they are drained.
+    world.start_mesh(&envoy_binary()?).await?;
     let plugin = world.shipped(json!({})).await?;
     world.install(vec![converted(plugin)]).await?;
     let dump = world.mesh().agent("frontend")?.extensions().await?;
