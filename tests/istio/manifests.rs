@@ -121,7 +121,9 @@ async fn assert_istioctl_accepts(world: &World, path: &str) -> Result<()> {
     for arguments in [&["validate", "-f", path][..], &[&ANALYZE[..], &[path]].concat()] {
         let said = world.kubectl().istioctl(arguments, "").await?;
         assert!(said.success, "istioctl {}: {}", arguments.join(" "), said.text);
-        assert!(!said.text.contains("Warning") && !said.text.contains("Error"), "{}", said.text);
+        // istioctl has this warning for every EnvoyFilter; Istio has no other API for a dynamic module.
+        let mut bad = said.text.lines().filter(|line| line.contains("Warning") || line.contains("Error"));
+        assert!(bad.all(|line| line.contains("[IST0133] (EnvoyFilter ")), "{}", said.text);
     }
     Ok(())
 }
