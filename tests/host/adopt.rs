@@ -292,19 +292,9 @@ fn every_span_from_the_gateway_to_the_failing_hop_is_there_from_one_exporter_or_
     }
 }
 
-/// gateway → front → back → db, and back → cache on the side; `broken` is what db answers, `masked` what back answers then.
+/// [`Mesh::of_four`] with this file's configuration.
 fn mesh(broken: u16, masked: Option<u16>, attempts: u64) -> Mesh {
-    Mesh::new(ADOPT)
-        .service("front", |hop| hop.call("back"))
-        .service("back", move |hop| {
-            hop.call("cache");
-            match hop.call_retrying("db", attempts) {
-                200 => 200,
-                failed => masked.unwrap_or(failed),
-            }
-        })
-        .service("cache", |_| 200)
-        .service("db", move |_| broken)
+    Mesh::of_four(ADOPT, broken, masked, attempts)
 }
 
 #[test]

@@ -154,7 +154,22 @@ impl Mesh {
         Self::with_filter(super::start_filter, configuration)
     }
 
-    /// The same with any filter.
+    /// gateway → front → back → db, and back → cache on the side; `broken` is what db answers, `masked` what back answers then.
+    pub fn of_four(configuration: &str, broken: u16, masked: Option<u16>, attempts: u64) -> Self {
+        Self::new(configuration)
+            .service("front", |hop| hop.call("back"))
+            .service("back", move |hop| {
+                hop.call("cache");
+                match hop.call_retrying("db", attempts) {
+                    200 => 200,
+                    failed => masked.unwrap_or(failed),
+                }
+            })
+            .service("cache", |_| 200)
+            .service("db", move |_| broken)
+    }
+
+    /// As [`Self::new`], with any filter.
     pub fn with_filter(initialize: fn(), configuration: &str) -> Self {
         let configuration = configuration.to_owned();
         let mut mesh = Self { clock: Clock::default(), initialize, configuration, pods: BTreeMap::new(), native: None };

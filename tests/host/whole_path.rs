@@ -7,22 +7,12 @@ use super::mesh::{Answer, Mesh};
 use super::traffic::{ERRORS_ONLY, FLUSH, TRACE, get, traced};
 use super::world::World;
 
-/// gateway → front → back → db, and back → cache on the side; `broken` is what db answers, `masked` what back answers then.
+/// [`Mesh::of_four`] with this file's configuration.
 fn mesh(broken: u16, masked: Option<u16>, attempts: u64) -> Mesh {
-    Mesh::new(ERRORS_ONLY)
-        .service("front", |hop| hop.call("back"))
-        .service("back", move |hop| {
-            hop.call("cache");
-            match hop.call_retrying("db", attempts) {
-                200 => 200,
-                failed => masked.unwrap_or(failed),
-            }
-        })
-        .service("cache", |_| 200)
-        .service("db", move |_| broken)
+    Mesh::of_four(ERRORS_ONLY, broken, masked, attempts)
 }
 
-/// Services and kinds from the root down, following parents; fails if a span hangs in the air.
+/// Services and kinds from the root down, following parents; fails if the parent of a span is missing.
 fn path(spans: &[(&'static str, ExportedSpan)]) -> Vec<(&'static str, String)> {
     let mut out = Vec::new();
     let mut parent = String::new();
